@@ -1,0 +1,3 @@
+pub mod digest;
+pub mod stage;
+pub mod suggest;

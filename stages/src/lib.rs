@@ -1,0 +1,45 @@
+//! The built-in stage kinds of logweir: logs to sessions, features, models, scores and reports.
+//!
+//! One module a kind, in the order of the data flow; `support` holds what several share. Adding a kind is one file and
+//! one line in [`registry`]. What each stage hands to the next is written down in `docs/artifacts.md`.
+
+pub mod simulate;
+
+pub mod parse;
+pub mod templates;
+
+pub mod sessionize;
+pub mod label;
+pub mod split;
+
+pub mod featurize;
+
+pub mod autoencoder;
+pub mod lightgbm;
+pub mod profile;
+
+pub mod fusion;
+
+pub mod evaluate;
+pub mod export;
+pub mod report;
+
+pub mod support;
+
+use logweir_engine::stage::Registry;
+
+include!(concat!(env!("OUT_DIR"), "/code_digests.rs"));
+
+/// Returns the digest of a module of this package, everything it uses here and the locked libraries it computes with.
+///
+/// # Panics
+/// There is no such module: a kind named one that does not exist.
+pub fn code(module: &str) -> [u8; 32] {
+    let found = CODE_DIGESTS.iter().find(|(name, _)| *name == module);
+    found.expect("build.rs lists every module of this package").1
+}
+
+/// Returns every built-in kind. The only list of stages.
+pub fn registry() -> Registry {
+    Registry::default()
+}

@@ -1,0 +1,1 @@
+//! The `lightgbm` kind.

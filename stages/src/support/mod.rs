@@ -1,0 +1,4 @@
+//! What several stages share: tables, ranking metrics.
+
+pub mod metrics;
+pub mod table;
