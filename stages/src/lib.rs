@@ -5,6 +5,9 @@
 
 pub mod simulate;
 
+pub mod drain;
+pub mod logs;
+
 pub mod parse;
 pub mod templates;
 
@@ -41,5 +44,11 @@ pub fn code(module: &str) -> [u8; 32] {
 
 /// Returns every built-in kind. The only list of stages.
 pub fn registry() -> Registry {
-    Registry::default()
+    let mut registry = Registry::default();
+    registry.add(parse::kind());
+    registry.add(templates::kind());
+    registry.add(sessionize::kind());
+    registry.add(label::kind());
+    registry.add(split::kind());
+    registry
 }
