@@ -82,7 +82,7 @@ fn closure(name: &str, modules: &BTreeMap<String, Module>) -> BTreeSet<String> {
                 let last = candidate.rsplit("::").next().unwrap_or(candidate);
                 let direct = source.contains(&format!("crate::{candidate}"));
                 let grouped = candidate.starts_with("support::")
-                    && (source.contains(&format!("support::{{")) || source.contains("super::"))
+                    && (source.contains("support::{") || source.contains("super::"))
                     && contains_word(source, last);
                 let sibling = next.starts_with("support::") && source.contains(&format!("super::{last}"));
                 if direct || grouped || sibling {
