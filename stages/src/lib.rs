@@ -11,8 +11,8 @@ pub mod logs;
 pub mod parse;
 pub mod templates;
 
-pub mod sessionize;
 pub mod label;
+pub mod sessionize;
 pub mod split;
 
 pub mod featurize;
