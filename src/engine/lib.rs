@@ -1,3 +1,5 @@
 pub mod digest;
+pub mod graph;
+pub mod spec;
 pub mod stage;
 pub mod suggest;
