@@ -1,4 +1,4 @@
-//! One pipeline for each diagnostic code, as the user sees it; and what a sound pipeline becomes.
+//! What a sound pipeline becomes.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -66,7 +66,7 @@ pub(crate) fn registry() -> Registry {
     registry
 }
 
-fn try_load(text: &str, profile: Option<&str>, sets: &[&str]) -> Result<Spec, SpecErrors> {
+pub(super) fn try_load(text: &str, profile: Option<&str>, sets: &[&str]) -> Result<Spec, SpecErrors> {
     let env = |name: &str| match name {
         "NUMBER" => Some("7".to_owned()),
         "ZEROS" => Some("007".to_owned()),
@@ -90,7 +90,7 @@ fn spec(text: &str) -> Spec {
 }
 
 /// Every error as the terminal shows it, without colours.
-fn render(errors: &SpecErrors) -> String {
+pub(super) fn render(errors: &SpecErrors) -> String {
     let handler = miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::none()).with_width(100);
     let mut out = String::new();
     for error in &errors.errors {
@@ -100,15 +100,15 @@ fn render(errors: &SpecErrors) -> String {
     out.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     render(&try_load(text, None, &[]).err().expect("the pipeline is wrong"))
 }
 
-fn shown_set(text: &str, sets: &[&str]) -> String {
+pub(super) fn shown_set(text: &str, sets: &[&str]) -> String {
     render(&try_load(text, None, sets).err().expect("the command line is wrong"))
 }
 
-const SMALL: &str = "\
+pub(super) const SMALL: &str = "\
 version: 1
 name: small
 vars: { seed: 42 }
@@ -125,41 +125,12 @@ stages:
 ";
 
 #[test]
-fn errors_dump() {
-    let cases = [
-        "version: 1\nstages:\n  a: [1\n  b: 2\n",
-        "version: 1\nname: x\nstages:\n\ta: 1\n",
-        "version: 1\nname: x\n---\nversion: 1\n",
-        "version: 1\nname: x\nstages:\n  a:\n    uses: copy\n    in: { table: x, table: y }\n    out: { copy: z }\nname: y\n",
-        "version: 1\nname: x\nstagse: {}\nstages:\n  a:\n    uses: copy\n    retrise: 3\n    threads: -1\n    memory: 4X\n    in: { table: x }\n    out: { copy: z }\n",
-        "version: 2\nstages: {}\n",
-        "name: x\n",
-        "version: 1\nstages:\n  a b:\n    uses: copy\n    in: { table: x }\n    out: { copy: z }\n",
-        "version: 1\nstages:\n  a:\n    uses: copy\n    run: echo\n  b: {}\n  c:\n    uses: cpoy\n  d: 3\n",
-        "version: 1\nstages:\n  a:\n    uses: copy\n    in: { tabel: x, more: d/ }\n    out: { parts: x, copy: y/ }\n    with: { rosw: 3, share: 2.0 }\n  b:\n    uses: copy\n    in: { table: [x, y] }\n    out: { copy: w }\n    with: { share: 1.5 }\n    needs: [aa]\n    pool: gpu\n",
-        "version: 1\nstages:\n  a: { run: \"touch ${out.x}\", out: { x: d/x } }\n  b: { run: \"touch ${out.x}\", out: { x: d/x } }\n  c: { run: \"touch ${out.d}\", out: { d: d/ } }\n  m: { run: \"x ${matrix.n}\", out: { o: m.txt }, matrix: { n: [1, 2] } }\n",
-        "version: 1\nstages:\n  a: { run: \"x\", in: { x: c.txt }, out: { o: a.txt } }\n  b: { run: \"x\", in: { x: a.txt }, out: { o: b.txt } }\n  c: { run: \"x\", needs: [b], out: { o: c.txt } }\n",
-        "version: 1\nroots: { raw: /data }\nstages:\n  a: { run: \"x\", in: { a: /etc/passwd, b: ../x, c: \"rwa:x\" }, out: { o: \"raw:x\", p: \"*.csv\" } }\n",
-        "version: 1\nvars: { seed: 1, b: \"${vars.c}\", c: \"${vars.b}\" }\nstages:\n  a:\n    run: |\n      echo start\n      echo ${vars.sede} ${env.NOPE} ${HOME} ${in.y}\n    in: { x: \"${in.z}\" }\n    with: { k: \"${matrix.n}\" }\n",
-        "version: 1\nsandbox: strict\nexecutor: slurm\nstages:\n  a: { run: x, map: x, in: { x: y }, sandbox: warn }\n",
-        "version: 1\nstages:\n  a: { uses: copy, in: { table: x }, out: { copy: y }, with: { url: \"postgres://me:secret@db/x\" } }\n  b: { run: x, with: { url: \"${env.URL}\" } }\n",
-    ];
-    for case in cases {
-        println!("{}", shown(case));
+fn picture_dump() {
+    let text = std::fs::read_to_string("/tmp/demo.yaml").unwrap();
+    let spec = spec(&text);
+    let dag = crate::graph::Dag::build(&spec).unwrap();
+    for (artifacts, name) in [(false, "stages"), (true, "artifacts")] {
+        let picture = crate::draw::Picture::of(&spec, &dag, artifacts);
+        std::fs::write(format!("/tmp/{name}.svg"), picture.svg()).unwrap();
     }
-    for set in [
-        "vars.sede=1",
-        "stages.frist.with.rows=1",
-        "stages.first.with.rosw=1",
-        "stages.first.with.rows=many",
-        "x",
-        "stages.second.with.m=2",
-        "vars.seed=*.csv",
-        "vars.seed=postgres://a:b@c/d",
-        "stages.first.retrise=1",
-        "name.x=2",
-    ] {
-        println!("{}", shown_set(SMALL, &[set]));
-    }
-    println!("{}", render(&try_load(SMALL, Some("dmeo"), &[]).err().unwrap()));
 }
