@@ -112,6 +112,9 @@ pub enum EngineError {
         /// The system's answer.
         source: io::Error,
     },
+    /// A file is written to while it is read.
+    #[error("`{}` keeps changing while it is read", .0.display())]
+    Changing(PathBuf),
     /// A tool whose output is part of a key failed.
     #[error("tool `{tool}` of stage `{stage}`: {why}")]
     Tool {
@@ -158,6 +161,7 @@ impl EngineError {
             | Self::Frozen { .. }
             | Self::PlanChanged { .. }
             | Self::MissingObject(_)
+            | Self::Changing(_)
             | Self::Io { .. }
             | Self::Tool { .. } => 3,
             Self::Internal(_) => 70,
@@ -183,10 +187,41 @@ impl EngineError {
                 io::ErrorKind::ReadOnlyFilesystem => "the project must lie on a writable disk".into(),
                 _ => return None,
             },
+            Self::Changing(_) => "wait until it is complete, or point the input at a rotated file or a copy".into(),
             Self::Tool { .. } => "install the tool, or take it from `tools:`".into(),
             Self::Internal(_) => "this is a bug in the program; please report it".into(),
             Self::Pipeline(_) | Self::PlanFile { .. } | Self::Effect { .. } => return None,
         })
+    }
+}
+
+/// Marks a stage's failure as one of the environment (a database that cannot be reached, a full disk): the program's
+/// exit code is then 3. Put it anywhere in the error's chain: `Err(Environment::new("...").into())`, or
+/// `.context(Environment::new("..."))` on another error.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Environment(String);
+
+impl Environment {
+    /// Makes a marker with its message: lower case, no full stop.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+
+    /// Returns whether an error is one of the environment: marked, or a full or read-only disk.
+    pub fn is_cause_of(error: &anyhow::Error) -> bool {
+        let disk = |e: &io::Error| {
+            matches!(
+                e.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem
+            )
+        };
+        error.downcast_ref::<Self>().is_some()
+            || error.chain().any(|e| {
+                e.is::<Self>()
+                    || e.downcast_ref::<io::Error>().is_some_and(disk)
+                    || e.downcast_ref::<EngineError>().is_some_and(|e| e.exit_code() == 3)
+            })
     }
 }
 
