@@ -99,6 +99,14 @@ pub enum EngineError {
         /// What is wrong with it.
         message: String,
     },
+    /// The lock file cannot be understood.
+    #[error("`{}` is not a lock file: {why}", .path.display())]
+    LockFile {
+        /// The file.
+        path: PathBuf,
+        /// Which line, and what is on it.
+        why: String,
+    },
     /// An object needed is neither in the store nor anywhere else.
     #[error("object {} is not in the store", .0.short())]
     MissingObject(Digest),
@@ -155,6 +163,7 @@ impl EngineError {
             | Self::NoRecord { .. }
             | Self::Owned { .. }
             | Self::PlanFile { .. }
+            | Self::LockFile { .. }
             | Self::Effect { .. } => 2,
             Self::MissingInputs(_)
             | Self::Locked { .. }
@@ -187,6 +196,7 @@ impl EngineError {
                 io::ErrorKind::ReadOnlyFilesystem => "the project must lie on a writable disk".into(),
                 _ => return None,
             },
+            Self::LockFile { .. } => "settle the conflict by taking either side, or delete it; the next run writes it anew".into(),
             Self::Changing(_) => "wait until it is complete, or point the input at a rotated file or a copy".into(),
             Self::Tool { .. } => "install the tool, or take it from `tools:`".into(),
             Self::Internal(_) => "this is a bug in the program; please report it".into(),
