@@ -19,10 +19,12 @@
 //! Invariant: a record is written after its outputs; a crash leaves an unreferenced object, never a wrong record.
 //! Invariant: nothing here prints; what happens is an [`event::Event`].
 
+pub mod commit;
 pub mod digest;
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod execute;
 mod fast;
 pub mod history;
 pub mod index;
@@ -35,6 +37,7 @@ pub mod publish;
 pub mod runlog;
 pub mod runmap;
 pub mod schedule;
+pub mod session;
 pub mod shell;
 pub mod sources;
 pub mod spec;
@@ -44,3 +47,4 @@ pub mod store;
 pub mod suggest;
 pub mod verify;
 pub mod wiring;
+pub mod work;
