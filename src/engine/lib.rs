@@ -26,6 +26,7 @@ pub mod error;
 pub mod event;
 pub mod execute;
 mod fast;
+pub mod graph;
 pub mod history;
 pub mod index;
 pub mod key;
