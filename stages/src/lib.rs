@@ -22,6 +22,7 @@ pub mod fusion;
 
 pub mod evaluate;
 pub mod export;
+pub mod plots;
 pub mod report;
 
 pub mod support;
@@ -41,5 +42,7 @@ pub fn code(module: &str) -> [u8; 32] {
 
 /// Returns every built-in kind. The only list of stages.
 pub fn registry() -> Registry {
-    Registry::default()
+    let mut registry = Registry::default();
+    registry.add(evaluate::kind());
+    registry
 }
