@@ -1,4 +1,9 @@
-//! What several stages share: tables, ranking metrics.
+//! What several stages share: tables, sessions, sparse rows, ranking metrics, calibration, model files.
 
+pub mod conformal;
+pub mod isotonic;
 pub mod metrics;
+pub mod safetensors;
+pub mod sparse;
 pub mod table;
+pub mod traces;
