@@ -24,12 +24,14 @@ pub fn kind() -> StageKind {
         about: "sessions to TF-IDF, hashing, count, position and numeric features, fitted on train sessions",
         version: 1,
         code: crate::code("featurize"),
-        inputs: &[
-            Slot::file("sessions", "sessions.parquet"),
-            Slot::file("templates", "templates.csv"),
-            Slot::file("split", "split.parquet: only train sessions are fitted on"),
-        ],
-        outputs: &[Slot::directory("features", "matrix.parquet, features.csv, vectorizer.json")],
+        inputs: const {
+            &[
+                Slot::file("sessions", "sessions.parquet"),
+                Slot::file("templates", "templates.csv"),
+                Slot::file("split", "split.parquet: only train sessions are fitted on"),
+            ]
+        },
+        outputs: const { &[Slot::directory("features", "matrix.parquet, features.csv, vectorizer.json")] },
         schema: schema_of::<FeaturizeParams>,
         make: make::<FeaturizeParams, Featurize>,
     }

@@ -109,7 +109,7 @@ fn windows_cover_every_event() {
     assert_eq!(fitted.windows(4), [(0, 4)]);
     let matrix = fitted.transform(&traces, &templates).unwrap();
     assert_eq!(matrix.windows, [0, 1, 2, 0]);
-    assert_eq!(matrix.session_rows(&traces.ids).unwrap(), [0, 0, 0, 1]);
+    assert_eq!(matrix.sessions(), (traces.ids.clone(), vec![0, 0, 0, 1]));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 pub mod conformal;
 pub mod isotonic;
+pub mod learning;
 pub mod metrics;
 pub mod safetensors;
 pub mod sparse;

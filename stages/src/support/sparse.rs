@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context, ensure};
 use indexmap::IndexMap;
-use polars::prelude::*;
+use polars::prelude::{Column, DataFrame, Float32Type, UInt32Type};
 
 use super::table::{list_column, lists, read_parquet, write_parquet};
 use super::traces::strings;
@@ -170,7 +170,7 @@ impl Matrix {
             anyhow::bail!("{}: column {index}, but there are only {columns} features", path.display());
         }
         let session_ids = strings(&frame, "session_id").with_context(place)?;
-        let windows = frame.column("window")?.u32().with_context(place)?.iter().map(|w| w.unwrap_or(0)).collect();
+        let windows = frame.column("window")?.u32()?.iter().map(|w| w.unwrap_or(0)).collect();
         let matrix = Self { session_ids, windows, rows: Csr { columns, offsets, indices, values } };
         matrix
             .rows
@@ -180,27 +180,18 @@ impl Matrix {
             .map(|()| matrix)
     }
 
-    /// Returns the session row of each matrix row; matrix rows of one session follow each other.
-    ///
-    /// # Errors
-    /// The matrix names other sessions than `ids`, or in another order.
-    pub fn session_rows(&self, ids: &[String]) -> anyhow::Result<Vec<usize>> {
-        let mut session = 0;
-        let mut rows = Vec::with_capacity(self.session_ids.len());
-        for (row, id) in self.session_ids.iter().enumerate() {
-            if row > 0 && self.windows[row] == 0 {
-                session += 1;
+    /// Returns the session ids in order and the number of the session that each row belongs to; the windows of a
+    /// session follow each other, the first is 0.
+    pub fn sessions(&self) -> (Vec<String>, Vec<usize>) {
+        let mut ids: Vec<String> = Vec::new();
+        let mut rows = Vec::with_capacity(self.windows.len());
+        for (id, &window) in self.session_ids.iter().zip(&self.windows) {
+            if window == 0 || ids.is_empty() {
+                ids.push(id.clone());
             }
-            ensure!(
-                ids.get(session) == Some(id),
-                "feature row {row} is session `{id}`, but the sessions table has `{}` there",
-                ids.get(session).map_or("no more sessions", String::as_str)
-            );
-            rows.push(session);
+            rows.push(ids.len() - 1);
         }
-        let covered = if rows.is_empty() { 0 } else { session + 1 };
-        ensure!(covered == ids.len(), "the feature matrix has {covered} sessions, not {}", ids.len());
-        Ok(rows)
+        (ids, rows)
     }
 }
 
@@ -233,8 +224,7 @@ mod tests {
         let mut matrix = Matrix { session_ids: ids, windows: vec![0, 0, 1], rows: sample() };
         matrix.write(&path).unwrap();
         assert_eq!(Matrix::read(&path, 4).unwrap(), matrix);
-        assert_eq!(matrix.session_rows(&["a".to_owned(), "b".to_owned()]).unwrap(), [0, 1, 1]);
-        assert!(matrix.session_rows(&["b".to_owned(), "a".to_owned()]).is_err());
+        assert_eq!(matrix.sessions(), (vec!["a".to_owned(), "b".to_owned()], vec![0, 1, 1]));
         matrix.rows.values[1] = f32::NAN;
         matrix.write(&path).unwrap();
         let error = Matrix::read(&path, 4).unwrap_err().to_string();

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
-use polars::prelude::*;
+use polars::prelude::{DataFrame, DataType, Int64Type, StringChunked, TimeUnit, UInt32Type};
 
 use super::table::{lists, read_parquet};
 
@@ -93,6 +93,31 @@ impl Traces {
     /// Returns the time of the last event of all sessions, microseconds; `None` without sessions.
     pub fn horizon(&self) -> Option<i64> {
         self.ends.iter().copied().max()
+    }
+
+    /// Copies of the given sessions as they would have looked had the log ended `shares` of their duration after their
+    /// start (see [`Trace::censored_at`]), and the session each came from. Equal copies of a session are left out.
+    pub fn censored_copies(&self, sessions: &[usize], shares: &[f64]) -> (Self, Vec<usize>) {
+        let mut copies = Self { offsets: vec![0], ..Self::default() };
+        let mut origin = Vec::new();
+        for &row in sessions {
+            let mut length = 0;
+            for &share in shares {
+                let Some(cut) = self.trace(row, 0).censored_at(share).filter(|c| c.events.len() > length) else {
+                    continue;
+                };
+                length = cut.events.len();
+                copies.ids.push(self.ids[row].clone());
+                copies.starts.push(self.starts[row]);
+                copies.ends.push(self.starts[row] + cut.gaps.iter().sum::<i64>() * 1000);
+                copies.events.extend_from_slice(cut.events);
+                copies.gaps.extend_from_slice(cut.gaps);
+                copies.offsets.push(copies.events.len());
+                copies.censored.push(true);
+                origin.push(row);
+            }
+        }
+        (copies, origin)
     }
 
     /// Returns session `row`; `horizon` is [`Traces::horizon`].
