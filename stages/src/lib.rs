@@ -44,5 +44,6 @@ pub fn registry() -> Registry {
     let mut registry = Registry::default();
     registry.add(featurize::kind());
     registry.add(lightgbm::kind());
+    registry.add(autoencoder::kind());
     registry
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use polars::prelude::{Column, DataFrame, NamedFrom};
+use polars::prelude::{Column, DataFrame};
 use serde::Serialize;
 
 use super::sparse::{Csr, Matrix};
