@@ -45,5 +45,6 @@ pub fn registry() -> Registry {
     registry.add(featurize::kind());
     registry.add(lightgbm::kind());
     registry.add(autoencoder::kind());
+    registry.add(profile::kind());
     registry
 }
