@@ -43,6 +43,11 @@ pub fn code(module: &str) -> [u8; 32] {
 /// Returns every built-in kind. The only list of stages.
 pub fn registry() -> Registry {
     let mut registry = Registry::default();
+    registry.add(simulate::kind());
+    registry.add(featurize::kind());
+    registry.add(lightgbm::kind());
+    registry.add(autoencoder::kind());
+    registry.add(profile::kind());
     registry.add(evaluate::kind());
     registry
 }
