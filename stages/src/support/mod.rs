@@ -1,4 +1,4 @@
-//! What several stages share: tables, sessions, sparse rows, ranking metrics, calibration, model files.
+//! What several stages share: tables, times, sessions, sparse rows, ranking metrics, calibration, model files.
 
 pub mod conformal;
 pub mod isotonic;
@@ -8,4 +8,5 @@ pub mod safetensors;
 pub mod scoretable;
 pub mod sparse;
 pub mod table;
+pub mod time;
 pub mod traces;
