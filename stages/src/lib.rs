@@ -8,8 +8,8 @@ pub mod simulate;
 pub mod parse;
 pub mod templates;
 
-pub mod sessionize;
 pub mod label;
+pub mod sessionize;
 pub mod split;
 
 pub mod featurize;
