@@ -34,6 +34,7 @@ pub mod plan;
 pub mod publish;
 pub mod runlog;
 pub mod runmap;
+pub mod graph;
 pub mod spec;
 pub mod stage;
 pub mod statcache;
