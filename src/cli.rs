@@ -83,6 +83,8 @@ pub(crate) enum Command {
     Runs(RunsArgs),
     /// Show one run: what each stage did and with which key
     Show(ShowArgs),
+    /// Put the artifacts of a past run back in place
+    Restore(RestoreArgs),
     /// Re-hash artifacts, store and run log, and name every difference
     Verify(VerifyArgs),
     /// Write a simulated cluster's log with labels
@@ -195,17 +197,28 @@ pub(crate) struct RunsArgs {
 /// `show`.
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// Run id, a unique prefix of one, or `latest`
-    #[arg(default_value = "latest")]
+    /// Run id, a unique beginning of one, `last` or `last~N`
+    #[arg(default_value = "last")]
+    pub(crate) run: String,
+}
+
+/// `restore`.
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// Run id, a unique beginning of one, `last` or `last~N`
+    #[arg(default_value = "last")]
     pub(crate) run: String,
 }
 
 /// `verify`.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// Stages or artifact paths (default: all)
+    /// Stages or artifact paths (default: all, and store and run log too)
     #[arg(value_name = "TARGET")]
     pub(crate) targets: Vec<String>,
+    /// Put right what store or disk allow
+    #[arg(long)]
+    pub(crate) repair: bool,
 }
 
 /// `simulate`.
@@ -213,7 +226,7 @@ pub(crate) struct VerifyArgs {
 pub(crate) struct SimulateArgs {
     /// How many sessions to simulate (about 19 lines each)
     #[arg(long, value_name = "N")]
-    pub(crate) sessions: u64,
+    pub(crate) sessions: u32,
     /// Directory for HDFS.log, anomaly_label.csv and simulation.json
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub(crate) out: PathBuf,

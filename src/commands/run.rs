@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use logweir_engine::engine::{Engine, PlanOptions, RunOptions};
-use logweir_engine::event::{Decision, Event, Sink};
+use logweir_engine::event::{Event, Sink};
 
 use crate::cli::{Global, RunArgs};
 use crate::commands::{Outcome, open, plan};
@@ -102,7 +102,7 @@ fn stop_on_signal(screen: Screen) -> Result<Arc<AtomicBool>, Failure> {
 struct Watcher<'a> {
     engine: &'a Engine,
     screen: &'a Screen,
-    shown: RefCell<Option<Box<dyn Sink>>>,
+    shown: RefCell<Option<Box<dyn Sink + 'a>>>,
 }
 
 impl<'a> Watcher<'a> {
@@ -110,18 +110,15 @@ impl<'a> Watcher<'a> {
         Self { engine, screen, shown: RefCell::new(None) }
     }
 
-    fn begin(&self) -> Box<dyn Sink> {
+    fn begin(&self) -> Box<dyn Sink + 'a> {
         match self.screen {
             screen if screen.json => Box::new(JsonLines::default()),
-            screen if screen.bars => Box::new(Bars::new(*screen, self.predicted())),
+            screen if screen.bars => {
+                let engine = self.engine;
+                Box::new(Bars::new(*screen, Box::new(move || predicted(engine))))
+            },
             screen => Box::new(Lines::new(*screen)),
         }
-    }
-
-    /// What each stage took in its last run, by name: for the time left.
-    fn predicted(&self) -> Vec<(String, f64)> {
-        let last = self.engine.show("last").map(|detail| detail.stages).unwrap_or_default();
-        last.into_iter().filter_map(|stage| Some((stage.stage, stage.seconds?))).collect()
     }
 
     /// Removes what was drawn.
@@ -135,4 +132,10 @@ impl Sink for Watcher<'_> {
         let mut shown = self.shown.borrow_mut();
         shown.get_or_insert_with(|| self.begin()).event(event);
     }
+}
+
+/// What each stage took when it was executed last, by name.
+fn predicted(engine: &Engine) -> Vec<(String, f64)> {
+    let last = engine.show("last").map(|detail| detail.stages).unwrap_or_default();
+    last.into_iter().filter_map(|stage| Some((stage.stage, stage.seconds?))).collect()
 }

@@ -1,6 +1,7 @@
 //! A running pipeline on stderr: bars on a terminal (running stages, then one line for all), plain lines elsewhere.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -39,10 +40,14 @@ fn matters(event: &Event) -> bool {
     )
 }
 
+/// What stages took before, by name.
+pub(crate) type Predict<'a> = dyn Fn() -> Vec<(String, f64)> + 'a;
+
 /// Bars: one per running stage, one for the run.
-pub(crate) struct Bars {
+pub(crate) struct Bars<'a> {
     screen: Screen,
     multi: MultiProgress,
+    predict: Box<Predict<'a>>,
     state: RefCell<State>,
 }
 
@@ -50,17 +55,19 @@ pub(crate) struct Bars {
 struct State {
     total: Option<ProgressBar>,
     running: IndexMap<String, ProgressBar>,
-    /// Seconds predicted for stages that have not begun, by name; shrinks as they end.
-    ahead: IndexMap<String, f64>,
+    /// Seconds predicted for stages that have not ended, by name. `None` until a stage begins: a run with nothing to do
+    /// asks nobody.
+    ahead: Option<IndexMap<String, f64>>,
+    ended: BTreeSet<String>,
     restored: usize,
     fresh: usize,
 }
 
-impl Bars {
-    /// `predicted`: seconds each stage to run is expected to take, where known.
-    pub(crate) fn new(screen: Screen, predicted: impl IntoIterator<Item = (String, f64)>) -> Self {
-        let state = State { ahead: predicted.into_iter().collect(), ..State::default() };
-        Self { screen, multi: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()), state: RefCell::new(state) }
+impl<'a> Bars<'a> {
+    /// `predict` is asked once, when the first stage begins.
+    pub(crate) fn new(screen: Screen, predict: Box<Predict<'a>>) -> Self {
+        let multi = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        Self { screen, multi, predict, state: RefCell::default() }
     }
 
     fn bar_style(total: u64) -> ProgressStyle {
@@ -96,6 +103,10 @@ impl Bars {
 
     fn begin(&self, stage: &str, expected: Option<f64>) {
         let mut state = self.state.borrow_mut();
+        if state.ahead.is_none() {
+            let ended = &state.ended;
+            state.ahead = Some((self.predict)().into_iter().filter(|(name, _)| !ended.contains(name)).collect());
+        }
         let bar = ProgressBar::new(0).with_style(Self::bar_style(0)).with_prefix(stage.to_owned());
         let bar = match &state.total {
             Some(total) => self.multi.insert_before(total, bar),
@@ -113,23 +124,17 @@ impl Bars {
     }
 
     fn progress(&self, stage: &str, done: u64, total: u64, unit: &str) {
-        let state = self.state.borrow();
-        let Some(bar) = state.running.get(stage) else { return };
-        if bar.length() != Some(total) {
-            bar.set_length(total);
-            bar.set_style(Self::bar_style(total));
+        if let Some(bar) = self.state.borrow().running.get(stage) {
+            show_progress(bar, done, total, unit);
         }
-        bar.set_position(done);
-        bar.set_message(if total == 0 {
-            format!("{} {unit}", text::count(done))
-        } else {
-            format!("{} of {} {unit}", text::count(done), text::count(total))
-        });
     }
 
     fn end(&self, stage: &str) {
         let mut state = self.state.borrow_mut();
-        state.ahead.shift_remove(stage);
+        match &mut state.ahead {
+            Some(ahead) => drop(ahead.shift_remove(stage)),
+            None => drop(state.ended.insert(stage.to_owned())),
+        }
         if let Some(bar) = state.running.shift_remove(stage) {
             bar.finish_and_clear();
             self.multi.remove(&bar);
@@ -155,6 +160,7 @@ impl Bars {
         let left: f64 = state
             .ahead
             .iter()
+            .flatten()
             .map(|(stage, seconds)| {
                 let elapsed = state.running.get(stage).map_or(0.0, |bar| bar.elapsed().as_secs_f64());
                 (seconds - elapsed).max(0.0)
@@ -177,7 +183,7 @@ impl Bars {
     }
 }
 
-impl Sink for Bars {
+impl Sink for Bars<'_> {
     fn event(&self, event: &Event) {
         if let Some(line) = line::of(event, self.screen.err, self.screen.verbose, true) {
             // Printing through the bars keeps them whole.
@@ -202,8 +208,53 @@ impl Sink for Bars {
     }
 }
 
-impl Drop for Bars {
+impl Drop for Bars<'_> {
     fn drop(&mut self) {
         self.clear();
     }
+}
+
+/// A bar for work outside a run; nothing where bars are not shown.
+pub(crate) struct Work {
+    bar: Option<ProgressBar>,
+}
+
+impl Work {
+    /// Shows a bar called `name`.
+    pub(crate) fn new(name: &str, screen: &Screen) -> Self {
+        let bar = screen.bars.then(|| {
+            let bar = ProgressBar::new(0).with_style(Bars::bar_style(0)).with_prefix(name.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        Self { bar }
+    }
+
+    /// `done` of `total` (0 = unknown) `unit`s are finished.
+    pub(crate) fn set(&self, done: u64, total: u64, unit: &str) {
+        if let Some(bar) = &self.bar {
+            show_progress(bar, done, total, unit);
+        }
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn show_progress(bar: &ProgressBar, done: u64, total: u64, unit: &str) {
+    if bar.length() != Some(total) {
+        bar.set_length(total);
+        bar.set_style(Bars::bar_style(total));
+    }
+    bar.set_position(done);
+    bar.set_message(if total == 0 {
+        format!("{} {unit}", text::count(done))
+    } else {
+        format!("{} of {} {unit}", text::count(done), text::count(total))
+    });
 }
