@@ -57,6 +57,16 @@ pub enum EngineError {
     /// Source files are missing.
     #[error("{}", missing(.0))]
     MissingInputs(Vec<MissingInput>),
+    /// A slot of one file is given several.
+    #[error("stage `{stage}`: input `{slot}` takes one file, {} match: {}", .files.len(), few(.files))]
+    TooManyInputs {
+        /// The stage.
+        stage: String,
+        /// The slot.
+        slot: String,
+        /// What matches.
+        files: Vec<String>,
+    },
     /// Another run holds the project's lock.
     #[error("another run holds `{}`{}", .lock.display(), .pid.map(|p| format!(", pid {p}")).unwrap_or_default())]
     Locked {
@@ -166,6 +176,7 @@ impl EngineError {
             | Self::LockFile { .. }
             | Self::Effect { .. } => 2,
             Self::MissingInputs(_)
+            | Self::TooManyInputs { .. }
             | Self::Locked { .. }
             | Self::Frozen { .. }
             | Self::PlanChanged { .. }
@@ -182,6 +193,7 @@ impl EngineError {
         Some(match self {
             Self::UnknownTarget { help, .. } | Self::UnknownRun { help, .. } | Self::NoRecord { help, .. } => help.clone(),
             Self::MissingInputs(missing) => missing.first()?.help.clone(),
+            Self::TooManyInputs { .. } => "name the one file, or make the pattern narrower".into(),
             Self::NoProject(_) => "make one with `logweir init`, or name the project with `-C DIR`".into(),
             Self::Locked { .. } => "wait for it to end; the lock goes with its process, there is nothing to unlock".into(),
             Self::Owned { .. } => "give one of the two another path".into(),
@@ -233,6 +245,14 @@ impl Environment {
                     || e.downcast_ref::<EngineError>().is_some_and(|e| e.exit_code() == 3)
             })
     }
+}
+
+fn few(files: &[String]) -> String {
+    let mut text = files.iter().take(4).cloned().collect::<Vec<_>>().join(", ");
+    if files.len() > 4 {
+        text.push_str(", …");
+    }
+    text
 }
 
 fn missing(inputs: &[MissingInput]) -> String {

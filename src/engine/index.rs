@@ -53,6 +53,7 @@ pub struct Index {
     file: PathBuf,
     base: Base,
     actions: FastMap<Digest, ActionResult>,
+    /// By digest of a stage's name: where its last action is; and more by digests of the name and another word.
     stages: FastMap<Digest, u64>,
     runs: Vec<u64>,
     last: BTreeMap<String, LastRun>,
@@ -158,6 +159,18 @@ impl Index {
         self.stages.get(&name).copied().or_else(|| self.base.stage(&name))
     }
 
+    /// Returns where the last action is that gave this stage this key's outputs at this stage's paths.
+    pub fn action_of(&self, pipeline: &str, stage: &str, key: &Digest) -> Option<u64> {
+        let name = action_digest(pipeline, stage, key);
+        self.stages.get(&name).copied().or_else(|| self.base.stage(&name))
+    }
+
+    /// Returns how long the last executed action of a stage took, in seconds.
+    pub fn last_seconds(&self, pipeline: &str, stage: &str) -> Option<f64> {
+        let name = seconds_digest(pipeline, stage);
+        self.stages.get(&name).copied().or_else(|| self.base.stage(&name)).map(f64::from_bits)
+    }
+
     /// Returns where the runs are in the run log, oldest first.
     pub fn runs(&self) -> &[u64] {
         &self.runs
@@ -188,7 +201,10 @@ impl Index {
         };
         let outputs = action.outputs.iter().map(|(slot, o)| (slot.clone(), output(o))).collect();
         self.actions.insert(action.key, ActionResult { at, seconds: action.seconds, outputs });
-        self.stages.insert(stage_digest(&action.pipeline, &action.stage), at);
+        let (pipeline, stage) = (&action.pipeline, &action.stage);
+        self.stages.insert(stage_digest(pipeline, stage), at);
+        self.stages.insert(action_digest(pipeline, stage, &action.key), at);
+        self.stages.insert(seconds_digest(pipeline, stage), action.seconds.to_bits());
     }
 
     /// Adds a run just appended to the log at `at`.
@@ -269,6 +285,16 @@ fn line_is(cache: &Path, covered: &Covered) -> bool {
 
 fn stage_digest(pipeline: &str, stage: &str) -> Digest {
     Digest::of_bytes(format!("{pipeline}\0{stage}").as_bytes())
+}
+
+fn action_digest(pipeline: &str, stage: &str, key: &Digest) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(key.as_bytes()).update(pipeline.as_bytes()).update(b"\0").update(stage.as_bytes());
+    Digest::from(*hasher.finalize().as_bytes())
+}
+
+fn seconds_digest(pipeline: &str, stage: &str) -> Digest {
+    Digest::of_bytes(format!("{pipeline}\0{stage}\0seconds").as_bytes())
 }
 
 /// Bytes of a table row: a digest and a number.

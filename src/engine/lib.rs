@@ -19,10 +19,12 @@
 //! Invariant: a record is written after its outputs; a crash leaves an unreferenced object, never a wrong record.
 //! Invariant: nothing here prints; what happens is an [`event::Event`].
 
+pub mod commit;
 pub mod digest;
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod execute;
 mod fast;
 pub mod history;
 pub mod index;
@@ -35,9 +37,15 @@ pub mod publish;
 pub mod runlog;
 pub mod runmap;
 pub mod graph;
+pub mod schedule;
+pub mod session;
+pub mod shell;
+pub mod sources;
 pub mod spec;
 pub mod stage;
 pub mod statcache;
 pub mod store;
 pub mod suggest;
 pub mod verify;
+pub mod wiring;
+pub mod work;

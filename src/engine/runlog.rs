@@ -55,6 +55,9 @@ pub struct ActionEntry {
     /// Names (never values) of the secrets it was given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
+    /// The run that found these outputs to be what another stage or pipeline needs, if it was not executed for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused_by: Option<String>,
     /// The machine.
     pub host: String,
     /// Operating system and architecture.
@@ -376,6 +379,7 @@ pub(crate) mod tests {
             warnings: vec!["quoted \" and\nbroken".to_owned()],
             roots: BTreeMap::new(),
             secrets: Vec::new(),
+            reused_by: None,
             host: "here".to_owned(),
             platform: "linux-x86_64".to_owned(),
             program: "0".to_owned(),
