@@ -181,6 +181,14 @@ impl Dag {
         self.outputs.around(&path).map(|producer| producer.stage)
     }
 
+    /// Returns the outputs an input reads, as (stage, number of its output slot), ascending; none for sources.
+    pub fn written(&self, input: &InputRef) -> Vec<(usize, usize)> {
+        let mut found = Vec::new();
+        let mut finder = Finder { outputs: &self.outputs, shared: IndexMap::new() };
+        finder.producers(input, &mut |producer| found.push((producer.stage, producer.slot)));
+        found
+    }
+
     /// Returns the stages of some targets and all they depend on, ascending; all stages where no target is given.
     ///
     /// A target is the name of a stage (`train`, `train[n=3]`, or `train` for all of its combinations) or the path of
@@ -264,7 +272,7 @@ pub(crate) fn link(spec: &Spec) -> Result<Dag, Vec<Fault>> {
         };
         for (slot, input) in stage.inputs.values().enumerate() {
             for reference in &input.refs {
-                finder.producers(reference, &mut |from| draw(&mut graph, from, Link::Input(slot as u32)));
+                finder.producers(reference, &mut |from| draw(&mut graph, from.stage, Link::Input(slot as u32)));
             }
         }
         for need in &stage.needs {
@@ -487,11 +495,11 @@ fn parents(path: &str) -> impl Iterator<Item = &str> {
 /// Finds who writes an input; answers about directories and patterns are kept, for many stages share them.
 struct Finder<'a> {
     outputs: &'a Outputs,
-    shared: IndexMap<(bool, String), Vec<usize>>,
+    shared: IndexMap<(bool, String), Vec<Producer>>,
 }
 
 impl Finder<'_> {
-    fn producers(&mut self, reference: &InputRef, found: &mut dyn FnMut(usize)) {
+    fn producers(&mut self, reference: &InputRef, found: &mut dyn FnMut(Producer)) {
         let (path, pattern) = match reference {
             InputRef::File(path) | InputRef::Lineage(path) => {
                 // Nothing is allocated for what most inputs are.
@@ -499,10 +507,7 @@ impl Finder<'_> {
                     None => self.outputs.around(&path.path),
                     Some(_) => self.outputs.of_reference(path).and_then(|path| self.outputs.around(&path)),
                 };
-                // The lineage of a directory is asked for without its slash as well.
-                if let Some(producer) = producer {
-                    found(producer.stage);
-                }
+                producer.into_iter().for_each(found);
                 return;
             }
             InputRef::Directory(path) => (path, false),
@@ -510,37 +515,31 @@ impl Finder<'_> {
         };
         let Some(path) = self.outputs.of_reference(path) else { return };
         let outputs = self.outputs;
-        let stages = self.shared.entry((pattern, path.clone().into_owned())).or_insert_with(|| {
-            let mut stages: Vec<usize> = if pattern { matching(outputs, &path) } else { under(outputs, &path) };
-            stages.sort_unstable();
-            stages.dedup();
-            stages
+        let producers = self.shared.entry((pattern, path.clone().into_owned())).or_insert_with(|| {
+            let mut found = if pattern { matching(outputs, &path) } else { under(outputs, &path) };
+            found.sort_unstable_by_key(|producer| (producer.stage, producer.slot));
+            found
         });
-        stages.iter().for_each(|stage| found(*stage));
+        producers.iter().for_each(|producer| found(*producer));
     }
 }
 
-fn under(outputs: &Outputs, directory: &str) -> Vec<usize> {
+fn under(outputs: &Outputs, directory: &str) -> Vec<Producer> {
     let around = outputs.around(directory).into_iter();
-    around
-        .chain(outputs.inside(directory).into_iter().map(|(_, producer)| producer))
-        .map(|producer| producer.stage)
-        .collect()
+    around.chain(outputs.inside(directory).into_iter().map(|(_, producer)| producer)).collect()
 }
 
-fn matching(outputs: &Outputs, pattern: &str) -> Vec<usize> {
+fn matching(outputs: &Outputs, pattern: &str) -> Vec<Producer> {
     // The check has compiled it before.
     let Ok(matcher) = paths::glob(pattern) else { return Vec::new() };
     let literal = &pattern[..pattern.find(['*', '?', '[', '{']).unwrap_or(pattern.len())];
     let folder = literal.rfind('/').map_or("", |at| &literal[..at]);
     let around = if folder.is_empty() { None } else { outputs.around(folder) };
-    let mut stages: Vec<usize> = around.map(|producer| producer.stage).into_iter().collect();
-    for (path, producer) in outputs.beginning_with(literal) {
-        if matcher.is_match(path) || (producer.directory && may_match_inside(pattern, path)) {
-            stages.push(producer.stage);
-        }
-    }
-    stages
+    let inside = outputs
+        .beginning_with(literal)
+        .into_iter()
+        .filter(|(path, producer)| matcher.is_match(path) || (producer.directory && may_match_inside(pattern, path)));
+    around.into_iter().chain(inside.map(|(_, producer)| producer)).collect()
 }
 
 /// Whether a pattern can match some path inside a directory.

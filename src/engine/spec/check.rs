@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Value};
 
 use super::error::{Place, Problem};
@@ -53,12 +53,12 @@ pub(super) fn stages(
             sources.fail(&pointer, Part::Key, "", problem);
             continue;
         };
-        let checker = Checker { base, pointer: &pointer, head, scope, registry };
+        let checker = Checker { base, pointer: &pointer, head, scope, registry, stages };
         for combination in checker.matrix(raw.get("matrix"), sources) {
             checked.extend(checker.stage(raw, combination.as_ref(), sources));
         }
     }
-    resolve_needs(&mut checked, stages, sources);
+    resolve_needs(&mut checked, sources);
     checked
 }
 
@@ -69,6 +69,8 @@ struct Checker<'a> {
     head: &'a Head,
     scope: &'a Scope<'a>,
     registry: &'a Registry,
+    /// All stages, sound or not.
+    stages: &'a Map<String, Value>,
 }
 
 impl Checker<'_> {
@@ -148,7 +150,7 @@ impl Checker<'_> {
         let interpolated = with.values().any(interpolate::wanted);
         let with = Value::Object(interpolate::expand_mapping(&with, "with", &scope, &with_pointer, sources));
         if interpolated {
-            refuse_passwords(&with, &with_pointer, sources);
+            refuse_passwords(&with, &with_pointer, "a parameter", sources);
         }
         let sound = sources.count() == before;
         let action = self.action(&mut value, sources);
@@ -160,8 +162,13 @@ impl Checker<'_> {
         let scope = Scope { with: Some(&params), ..scope };
         self.interpolate(&mut value, &scope, sources);
         // What is in a broken text now would only be complained of a second time.
-        if sources.count() > before && Value::Object(value.clone()).to_string().contains("${") {
-            value.retain(|_, value| !interpolate::wanted(value));
+        if sources.count() > before {
+            for side in ["in", "out"] {
+                let slots =
+                    value.get_mut(side).and_then(Value::as_object_mut).into_iter().flat_map(|map| map.values_mut());
+                slots.filter(|slot| interpolate::wanted(slot)).for_each(|slot| *slot = Value::Null);
+            }
+            value.retain(|key, value| key == "run" || !interpolate::wanted(value));
         }
         let mut value = Value::Object(value);
         let raw: Option<raw::RawStage> = typed(&mut value, self.pointer, &format!("stage `{}`", self.base), sources);
@@ -180,6 +187,7 @@ impl Checker<'_> {
         let inputs = self.inputs(&raw, kind, sources);
         let outputs = self.outputs(&raw, kind, sources);
         self.metrics(&raw, sources);
+        self.needs(&raw, sources);
         self.environment(&raw, sources);
         let policy = self.policy(&raw, sources);
         if sources.count() > before {
@@ -249,7 +257,17 @@ impl Checker<'_> {
     fn parameters(&self, kind: &StageKind, with: &Value, sources: &mut Sources) -> Option<Value> {
         match (kind.make)(with) {
             Ok(made) => Some(made.params),
-            Err(errors) => {
+            Err(mut errors) => {
+                // A kind may look at values only once it knows all names: without the unknown ones it says more.
+                let mut rest = with.clone();
+                let unknown = errors.iter().filter(|error| error.message.starts_with("unknown "));
+                let removed =
+                    unknown.filter(|error| raw::remove(&mut rest, &format!("/{}", error.path.replace('.', "/"))));
+                if removed.count() > 0
+                    && let Err(more) = (kind.make)(&rest)
+                {
+                    errors.extend(more.into_iter().filter(|error| !error.message.starts_with("unknown ")));
+                }
                 for error in errors {
                     // `list[1].beta` and `list.1.beta` are the same place.
                     let path = error.path.replace('[', ".").replace(']', "");
@@ -345,7 +363,10 @@ impl Checker<'_> {
             }
         }
         if let Some(kind) = kind {
-            self.missing(kind, kind.inputs, "input", |name| raw.inputs.contains_key(name), sources);
+            // A slot without a value is missing, unless it lost its value to an error that is reported.
+            let broken = sources.count() > 0;
+            let given = |slot: Option<bool>| slot.is_some_and(|has_value| has_value || broken);
+            self.missing(kind, kind.inputs, "input", |name| given(raw.inputs.get(name).map(Option::is_some)), sources);
         }
         inputs
     }
@@ -385,7 +406,15 @@ impl Checker<'_> {
             }
         }
         if let Some(kind) = kind {
-            self.missing(kind, kind.outputs, "output", |name| raw.outputs.contains_key(name), sources);
+            let broken = sources.count() > 0;
+            let given = |slot: Option<bool>| slot.is_some_and(|has_value| has_value || broken);
+            self.missing(
+                kind,
+                kind.outputs,
+                "output",
+                |name| given(raw.outputs.get(name).map(Option::is_some)),
+                sources,
+            );
         }
         outputs
     }
@@ -456,6 +485,19 @@ impl Checker<'_> {
                 let problem = Problem::UnknownSlot { side: "output", slot: name.clone(), owner };
                 let at = item(&join(self.pointer, "metrics"), index, &raw.metrics);
                 sources.fail(&at, Part::Value, "", problem).help = Some(did_you_mean(name, &known));
+            }
+        }
+    }
+
+    fn needs(&self, raw: &raw::RawStage, sources: &mut Sources) {
+        for (index, name) in raw.needs.items.iter().enumerate() {
+            let base = name.split('[').next().unwrap_or(name);
+            if !self.stages.contains_key(base) {
+                let known: Vec<&str> =
+                    self.stages.keys().map(String::as_str).filter(|known| *known != self.base).collect();
+                let at = item(&join(self.pointer, "needs"), index, &raw.needs);
+                sources.fail(&at, Part::Value, "", Problem::UnknownStage(name.clone())).help =
+                    Some(did_you_mean(name, &known));
             }
         }
     }
@@ -554,7 +596,7 @@ fn mismatch(
 }
 
 /// Turns names in `needs` into full names: a stage with a matrix stands for all its combinations.
-fn resolve_needs(checked: &mut [StageSpec], all: &Map<String, Value>, sources: &mut Sources) {
+fn resolve_needs(checked: &mut [StageSpec], sources: &mut Sources) {
     if checked.iter().all(|stage| stage.needs.is_empty()) {
         return;
     }
@@ -562,26 +604,27 @@ fn resolve_needs(checked: &mut [StageSpec], all: &Map<String, Value>, sources: &
     for stage in checked.iter() {
         by_name.entry(stage.base.clone()).or_default().push(stage.name.clone());
         if stage.name != stage.base {
-            by_name.entry(stage.name.clone()).or_default().push(stage.name.clone());
+            by_name.insert(stage.name.clone(), vec![stage.name.clone()]);
         }
     }
     for stage in checked.iter_mut().filter(|stage| !stage.needs.is_empty()) {
-        let written = std::mem::take(&mut stage.needs);
-        for (index, name) in written.iter().enumerate() {
-            if let Some(full) = by_name.get(name) {
-                stage.needs.extend(full.iter().filter(|full| !stage.needs.contains(full)).cloned().collect::<Vec<_>>());
-            } else if !all.contains_key(name.split('[').next().unwrap_or(name)) || name.contains('[') {
-                let known: Vec<&str> =
-                    by_name.keys().chain(all.keys()).map(String::as_str).filter(|known| *known != stage.base).collect();
-                let list = join(&join("/stages", &stage.base), "needs");
-                let at = join(&list, &index.to_string());
-                let mut known = known;
-                known.sort_unstable();
-                known.dedup();
-                sources.fail(&at, Part::Value, "", Problem::UnknownStage(name.clone())).help =
-                    Some(did_you_mean(name, &known));
+        let mut full: IndexSet<&String> = IndexSet::new();
+        for name in &stage.needs {
+            match by_name.get(name) {
+                Some(names) => full.extend(names),
+                // The stage is there, or it was reported; a combination of it may not be.
+                None => {
+                    let base = name.split('[').next().unwrap_or(name);
+                    let Some(combinations) = by_name.get(base).filter(|_| name != base) else { continue };
+                    let known: Vec<&str> = combinations.iter().map(String::as_str).collect();
+                    let at = join(&join("/stages", &stage.base), "needs");
+                    sources.fail(&at, Part::Value, name, Problem::UnknownStage(name.clone())).help =
+                        Some(did_you_mean(name, &known));
+                }
             }
         }
+        let full = full.into_iter().cloned().collect();
+        stage.needs = full;
     }
 }
 

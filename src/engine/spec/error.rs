@@ -300,9 +300,11 @@ impl SpecErrors {
 
 impl fmt::Display for SpecErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let elsewhere = |error: &SpecError| error.place.as_ref().is_some_and(|place| place.text.name != self.file);
+        let file = if self.errors.iter().all(elsewhere) { "the command line" } else { self.file.as_str() };
         match self.errors.len() {
-            1 => write!(f, "{} has an error", self.file),
-            n => write!(f, "{} has {n} errors", self.file),
+            1 => write!(f, "{file} has an error"),
+            n => write!(f, "{file} has {n} errors"),
         }
     }
 }

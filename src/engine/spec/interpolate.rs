@@ -265,7 +265,11 @@ fn look_up(inside: &str, scope: &Scope<'_>, mode: Mode) -> Result<Value, Fault> 
             scope.with.and_then(Value::as_object).into_iter().flat_map(|m| m.keys()).map(String::as_str).collect(),
         ),
     };
-    Err(fault(Problem::UnknownReference { what, name: path.to_owned() }, Some(did_you_mean(path, &known))))
+    let help = match space {
+        "matrix" if known.is_empty() => "this stage has no `matrix`".to_owned(),
+        _ => did_you_mean(path, &known),
+    };
+    Err(fault(Problem::UnknownReference { what, name: path.to_owned() }, Some(help)))
 }
 
 fn slot_reference(inside: &str, side: &str, slot: &str, scope: &Scope<'_>, mode: Mode) -> Result<Value, Fault> {

@@ -69,7 +69,7 @@ fn read(
     // Only a text that has one is walked: pointers for every value of a large file take their time.
     if secret::password_in(&source.text).is_some() {
         for (key, value) in &document {
-            refuse_passwords(value, &join("", key), sources);
+            refuse_passwords(value, &join("", key), "pipeline.yaml", sources);
         }
     }
     merge::apply_profile(&mut document, options.profile.as_deref(), sources);
@@ -289,22 +289,22 @@ pub(super) fn typed<T: DeserializeOwned + schemars::JsonSchema>(
 }
 
 /// Reports every password in a value.
-pub(super) fn refuse_passwords(value: &Value, pointer: &str, sources: &mut Sources) {
+pub(super) fn refuse_passwords(value: &Value, pointer: &str, place: &'static str, sources: &mut Sources) {
     match value {
         Value::String(text) => {
             if secret::password_in(text).is_some() {
                 let help = "credentials come from LOGWEIR_POSTGRES, the PG* variables or a name in `secrets`";
-                sources.fail(pointer, Part::Value, "", Problem::Password("pipeline.yaml")).help = Some(help.to_owned());
+                sources.fail(pointer, Part::Value, "", Problem::Password(place)).help = Some(help.to_owned());
             }
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                refuse_passwords(item, &join(pointer, &index.to_string()), sources);
+                refuse_passwords(item, &join(pointer, &index.to_string()), place, sources);
             }
         }
         Value::Object(map) => {
             for (key, item) in map {
-                refuse_passwords(item, &join(pointer, key), sources);
+                refuse_passwords(item, &join(pointer, key), place, sources);
             }
         }
         _ => {}

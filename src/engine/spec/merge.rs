@@ -44,7 +44,11 @@ pub(super) fn apply_profile(document: &mut Map<String, Value>, selected: Option<
             let known: Vec<&str> = profiles.keys().map(String::as_str).collect();
             let place = sources.in_line(sources.profile_argument.clone());
             let problem = Problem::UnknownProfile(selected.to_owned());
-            sources.fail_at(Some(place), problem).help = Some(did_you_mean(selected, &known));
+            let help = match known.is_empty() {
+                true => "this pipeline has no `profiles`".to_owned(),
+                false => did_you_mean(selected, &known),
+            };
+            sources.fail_at(Some(place), problem).help = Some(help);
         }
     }
 }

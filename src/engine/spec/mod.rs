@@ -16,7 +16,7 @@ mod spans;
 mod units;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use error::{Place, Problem, SpecError, SpecErrors, Text};
 pub use load::{LoadOptions, SourceText, load, load_with_dag};

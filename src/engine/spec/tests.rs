@@ -41,6 +41,13 @@ impl Stage for Copy {
     }
 }
 
+const INPUTS: &[Slot] = &[
+    Slot::file("table", "what is copied"),
+    Slot::files("more", "more of it").optional(),
+    Slot::directory("folder", "a folder of it").optional(),
+];
+const OUTPUTS: &[Slot] = &[Slot::file("copy", "the copy"), Slot::directory("parts", "in pieces").optional()];
+
 pub(crate) fn registry() -> Registry {
     fn made(value: &Value) -> Result<Made, Vec<crate::stage::ParamError>> {
         make::<Copying, Copy>(value)
@@ -51,12 +58,8 @@ pub(crate) fn registry() -> Registry {
         about: "copies a table",
         version: 1,
         code: [0; 32],
-        inputs: &[
-            Slot::file("table", "what is copied"),
-            Slot::files("more", "more of it").optional(),
-            Slot::directory("folder", "a folder of it").optional(),
-        ],
-        outputs: &[Slot::file("copy", "the copy"), Slot::directory("parts", "in pieces").optional()],
+        inputs: INPUTS,
+        outputs: OUTPUTS,
         schema: crate::stage::schema_of::<Copying>,
         make: made,
     });
@@ -86,10 +89,13 @@ fn spec(text: &str) -> Spec {
     }
 }
 
+/// Every error as the terminal shows it, without colours.
 fn render(errors: &SpecErrors) -> String {
     let handler = miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::none()).with_width(100);
     let mut out = String::new();
-    handler.render_report(&mut out, errors).unwrap();
+    for error in &errors.errors {
+        handler.render_report(&mut out, error).unwrap();
+    }
     // Lines of spaces only would be cut by editors.
     out.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
