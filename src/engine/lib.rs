@@ -35,6 +35,8 @@ pub mod lockfile;
 pub mod manifest;
 pub mod plan;
 pub mod publish;
+mod questions;
+pub mod records;
 pub mod runlog;
 pub mod runmap;
 pub mod schedule;
