@@ -576,7 +576,14 @@ impl Engine {
 
 /// The lock of a project: held by one writing process, gone with it.
 struct ProjectLock {
-    _file: fs::File,
+    file: fs::File,
+}
+
+impl Drop for ProjectLock {
+    fn drop(&mut self) {
+        // Closing alone is not enough: a child just forked elsewhere in this process holds the file until it executes.
+        let _ = self.file.unlock();
+    }
 }
 
 impl ProjectLock {
@@ -601,7 +608,7 @@ impl ProjectLock {
         let write = || file.set_len(0).and_then(|()| file.write_all(std::process::id().to_string().as_bytes()));
         let mut write = write;
         write().map_err(EngineError::io("write", &path))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 

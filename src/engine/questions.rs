@@ -39,11 +39,11 @@ pub(crate) fn lineage(
         match (on_disk, recorded) {
             (Some(now), Some((path, then))) if now == then => (path, then),
             (None, Some(recorded)) => recorded,
-            (Some(now), recorded) => match (records.path_of(&now)?, records.read_by_some(&path)) {
+            (Some(now), recorded) => match (records.read_by_some(&path), records.path_of(&now)?) {
+                (Some((path, then)), _) if then == now => (path, now),
                 // A copy of something produced, or an output of an earlier run.
-                (Some(produced), _) => (produced, now),
-                (None, Some((path, then))) if then == now => (path, now),
-                (None, source) => {
+                (_, Some(produced)) => (produced, now),
+                (source, None) => {
                     let known = recorded.is_some() || source.is_some();
                     return Err(no_record(if known {
                         "its content was changed since it was recorded; a run brings it up to date".to_owned()
