@@ -20,6 +20,8 @@ pub mod profile;
 
 pub mod fusion;
 
+pub mod score;
+
 pub mod evaluate;
 pub mod export;
 pub mod report;
@@ -46,5 +48,6 @@ pub fn registry() -> Registry {
     registry.add(lightgbm::kind());
     registry.add(autoencoder::kind());
     registry.add(profile::kind());
+    registry.add(fusion::kind());
     registry
 }
