@@ -1,9 +1,10 @@
 //! The `profile` kind: how far a session's event counts are from the nearest benign session.
 //!
 //! Distance: sum over templates of idf times the difference of `ln(1 + count)`, against every distinct benign count
-//! vector. A session still open at the end of the log may also match the beginning of a benign one, if at that point a
-//! benign session has once been silent for as long as this one is; so a block written a minute ago is not called
-//! unusual for its missing deletion, and one that stopped in the middle of its write hours ago is.
+//! vector. A session may also match the beginning of a benign one, if at that point a benign session has once been
+//! silent for as long as this one is before the log ends; so a block written a minute ago is not called unusual for its
+//! missing deletion, and one that stopped in the middle of its write hours ago is. The silence says all there is to
+//! know: whether a session was called censored, which depends on a cut-off in hours, does not matter here.
 
 mod index;
 
@@ -49,7 +50,7 @@ pub fn kind() -> StageKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProfileParams {
-    /// Let sessions still open at the end of the log match beginnings of benign sessions.
+    /// Let sessions that may go on after the end of the log match beginnings of benign sessions.
     pub prefixes: bool,
     /// A beginning matches if the session has been silent for at most this many times the longest silence that a
     /// benign session had there.
@@ -227,7 +228,7 @@ impl Index {
     /// The least silence, in milliseconds, that a benign beginning must have had to match; `None` where beginnings do
     /// not match at all. In powers of two, so that sessions of equal counts rarely differ.
     fn silence(&self, params: &ProfileParams, trace: &Trace<'_>) -> Option<i64> {
-        if !trace.censored || !params.prefixes {
+        if !params.prefixes {
             return None;
         }
         if trace.silence as f64 <= params.grace * 1000.0 {
