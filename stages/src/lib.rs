@@ -44,5 +44,6 @@ pub fn code(module: &str) -> [u8; 32] {
 pub fn registry() -> Registry {
     let mut registry = Registry::default();
     registry.add(evaluate::kind());
+    registry.add(export::kind());
     registry
 }
