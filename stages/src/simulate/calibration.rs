@@ -1,0 +1,1 @@
+//! Real against simulated statistics.
