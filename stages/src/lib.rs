@@ -58,5 +58,6 @@ pub fn registry() -> Registry {
     registry.add(profile::kind());
     registry.add(evaluate::kind());
     registry.add(export::kind());
+    registry.add(report::kind());
     registry
 }
