@@ -41,5 +41,7 @@ pub fn code(module: &str) -> [u8; 32] {
 
 /// Returns every built-in kind. The only list of stages.
 pub fn registry() -> Registry {
-    Registry::default()
+    let mut registry = Registry::default();
+    registry.add(simulate::kind());
+    registry
 }
