@@ -1,9 +1,10 @@
 //! Pictures of graphs: Mermaid, Graphviz DOT, JSON and SVG.
 //!
 //! A [`Picture`] is any DAG of labelled nodes: the stages of a pipeline, with or without artifacts between them, or a
-//! lineage document. The SVG is placed by layout-rs and drawn here, with a style sheet that follows light and dark.
+//! lineage document. The SVG is placed by layout-rs and drawn here, in colours that
+//! can be read on light and dark pages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use layout::core::base::Orientation;
@@ -74,7 +75,7 @@ impl Picture {
             }
             return picture;
         }
-        let mut sources: BTreeMap<String, ()> = BTreeMap::new();
+        let mut sources: BTreeSet<String> = BTreeSet::new();
         let path_of = |(stage, slot): (usize, usize)| {
             let (_, output) = spec.stages[stage].outputs.get_index(slot).expect("the graph numbers slots of this spec");
             format!("{}{}", output.path, if output.directory { "/" } else { "" })
@@ -87,6 +88,7 @@ impl Picture {
             }
         }
         for stage in &spec.stages {
+            let mut drawn = BTreeSet::new();
             for reference in stage.inputs.values().flat_map(|input| &input.refs) {
                 let mut written: Vec<String> = dag.written(reference).into_iter().map(path_of).collect();
                 if written.is_empty() {
@@ -95,15 +97,14 @@ impl Picture {
                         InputRef::Lineage(path) => format!("lineage:{path}"),
                         InputRef::File(path) | InputRef::Glob(path) => path.to_string(),
                     };
-                    if sources.insert(path.clone(), ()).is_none() {
+                    if sources.insert(path.clone()) {
                         picture.nodes.push(Node { id: path.clone(), label: path.clone(), class: "source".to_owned() });
                     }
                     written.push(path);
                 }
                 for path in written {
-                    let edge = Edge { from: path, to: stage.name.clone(), order_only: false };
-                    if !picture.edges.contains(&edge) || picture.edges.len() > 10_000 {
-                        picture.edges.push(edge);
+                    if drawn.insert(path.clone()) {
+                        picture.edges.push(Edge { from: path, to: stage.name.clone(), order_only: false });
                     }
                 }
             }
@@ -217,8 +218,9 @@ impl Picture {
                 .nodes
                 .iter()
                 .map(|node| {
-                    let shape = ShapeKind::new_box(&placeholder(&node.label));
-                    graph.add_node(Element::create(shape, look.clone(), Orientation::TopToBottom, Point::new(1.0, 1.0)))
+                    let size = Point::new(width_of(&node.label), height_of(&node.label));
+                    let shape = ShapeKind::new_box(&node.label);
+                    graph.add_node(Element::create(shape, look.clone(), Orientation::TopToBottom, size))
                 })
                 .collect();
             for (from, to, order_only) in &links {
@@ -264,11 +266,8 @@ fn width_of(label: &str) -> f64 {
     label.lines().map(|line| line.chars().count()).max().unwrap_or(1) as f64 * LETTER + PADDING
 }
 
-/// A text for layout-rs to measure, which takes every letter to be as wide as it is high.
-fn placeholder(label: &str) -> String {
-    let letters = ((width_of(label) - 10.0) / FONT as f64).ceil().max(1.0) as usize;
-    let lines = label.lines().count().max(1);
-    vec!["x".repeat(letters); lines].join("\n")
+fn height_of(label: &str) -> f64 {
+    label.lines().count().max(1) as f64 * (FONT as f64 + 3.0) + 13.0
 }
 
 /// Takes what layout-rs draws, node by node in the order they were added, and draws it our way.
@@ -347,15 +346,14 @@ impl Canvas<'_> {
             }
         }
         let mut ends = vec![0.0f64; row.iter().max().map_or(0, |last| last + 1)];
-        let height = FONT as f64 + 16.0;
+        let height = height_of("one line");
         let mut places = Vec::with_capacity(count);
         for (node, row) in self.picture.nodes.iter().zip(&row) {
             let width = width_of(&node.label);
             let (x, y) = (ends[*row] + 16.0, *row as f64 * (height * 2.5) + 16.0);
             ends[*row] = x + width;
             places.push((x, y, width));
-            let lines = node.label.lines().count().max(1) as f64;
-            self.node(x, y, width, height + (lines - 1.0) * (FONT as f64 + 3.0));
+            self.node(x, y, width, height_of(&node.label));
         }
         for (from, to, order_only) in links {
             let (a, b) = (places[*from], places[*to]);

@@ -542,20 +542,55 @@ fn matching(outputs: &Outputs, pattern: &str) -> Vec<Producer> {
     around.into_iter().chain(inside.map(|(_, producer)| producer)).collect()
 }
 
-/// Whether a pattern can match some path inside a directory.
+/// Whether a pattern can match some path inside a directory: its leading parts match those of the directory, and more
+/// follow.
 fn may_match_inside(pattern: &str, directory: &str) -> bool {
-    // `{a/b,c}` could hold a slash: then any directory may do.
-    if pattern.contains('{') {
-        return true;
-    }
-    let mut wanted = pattern.split('/');
-    for part in directory.split('/') {
-        match wanted.next() {
-            None => return false,
-            Some(any) if any.contains("**") => return true,
-            Some(one) if !paths::glob(one).is_ok_and(|glob| glob.is_match(part)) => return false,
-            Some(_) => {}
+    alternatives(pattern).iter().any(|pattern| {
+        let mut wanted = pattern.split('/');
+        for part in directory.split('/') {
+            match wanted.next() {
+                None => return false,
+                Some(any) if any.contains("**") => return true,
+                Some(one) if !paths::glob(one).is_ok_and(|glob| glob.is_match(part)) => return false,
+                Some(_) => {}
+            }
         }
-    }
-    wanted.next().is_some()
+        wanted.next().is_some()
+    })
 }
+
+/// Writes out `{a,b/c}`, which may hold slashes: a pattern for each choice.
+fn alternatives(pattern: &str) -> Vec<String> {
+    let mut done = Vec::new();
+    let mut open = vec![pattern.to_owned()];
+    while let Some(pattern) = open.pop() {
+        let mut depth = 0usize;
+        let mut marks = Vec::new();
+        for (at, c) in pattern.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            match (c, depth) {
+                ('{', 1) | (',', 1) => marks.push(at),
+                ('}', 0) if !marks.is_empty() => {
+                    marks.push(at);
+                    break;
+                }
+                _ => {}
+            }
+        }
+        let [first, .., last] = marks[..] else {
+            done.push(pattern);
+            continue;
+        };
+        let choices = marks.windows(2).map(|pair| &pattern[pair[0] + 1..pair[1]]);
+        open.extend(choices.map(|choice| format!("{}{choice}{}", &pattern[..first], &pattern[last + 1..])));
+    }
+    done
+}
+
+#[cfg(test)]
+#[path = "graph_tests.rs"]
+mod tests;

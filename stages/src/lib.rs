@@ -5,6 +5,9 @@
 
 pub mod simulate;
 
+pub mod drain;
+pub mod logs;
+
 pub mod parse;
 pub mod templates;
 
@@ -22,6 +25,7 @@ pub mod fusion;
 
 pub mod evaluate;
 pub mod export;
+pub mod plots;
 pub mod report;
 
 pub mod support;
@@ -43,5 +47,15 @@ pub fn code(module: &str) -> [u8; 32] {
 pub fn registry() -> Registry {
     let mut registry = Registry::default();
     registry.add(simulate::kind());
+    registry.add(parse::kind());
+    registry.add(templates::kind());
+    registry.add(sessionize::kind());
+    registry.add(label::kind());
+    registry.add(split::kind());
+    registry.add(featurize::kind());
+    registry.add(lightgbm::kind());
+    registry.add(autoencoder::kind());
+    registry.add(profile::kind());
+    registry.add(evaluate::kind());
     registry
 }

@@ -45,7 +45,7 @@ pub(super) fn stages(
     for (base, raw) in stages {
         let pointer = join("/stages", base);
         if !is_name(base) {
-            let problem = Problem::BadName { name: base.clone(), what: "stage" };
+            let problem = Problem::BadName { name: base.clone(), what: "a stage" };
             sources.fail(&pointer, Part::Key, "", problem).help = Some(NAME_HELP.to_owned());
         }
         let Value::Object(raw) = raw else {
@@ -92,7 +92,7 @@ impl Checker<'_> {
         for (axis, values) in axes {
             let at = join(&pointer, &axis);
             if !is_name(&axis) {
-                let problem = Problem::BadName { name: axis.clone(), what: "matrix axis" };
+                let problem = Problem::BadName { name: axis.clone(), what: "a matrix axis" };
                 sources.fail(&at, Part::Key, "", problem).help = Some(NAME_HELP.to_owned());
             }
             let values = match values {
@@ -441,7 +441,7 @@ impl Checker<'_> {
             return Err(());
         }
         if !is_name(name) {
-            let problem = Problem::BadName { name: name.to_owned(), what: "slot" };
+            let problem = Problem::BadName { name: name.to_owned(), what: "a slot" };
             sources.fail(pointer, Part::Key, "", problem).help = Some(NAME_HELP.to_owned());
             return Err(());
         }
@@ -508,8 +508,12 @@ impl Checker<'_> {
                 let at = item(&join(self.pointer, key), index, list);
                 let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
                 if !first || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-                    let shown = if key == "secrets" || name.contains('=') { "..." } else { name };
-                    let problem = Problem::BadName { name: shown.to_owned(), what: "environment variable" };
+                    let shown = match name.split_once('=') {
+                        // What follows may be the secret itself.
+                        Some((name, _)) => format!("{name}=..."),
+                        None => name.clone(),
+                    };
+                    let problem = Problem::BadName { name: shown, what: "an environment variable" };
                     sources.fail(&at, Part::Value, "", problem).help =
                         Some("give the name alone; its value is taken from the environment".to_owned());
                 } else if key == "secrets" && raw.env.items.contains(name) {

@@ -32,7 +32,7 @@ pub enum Problem {
     #[error("{0}")]
     BadVersion(String),
     /// A name with characters that would make it ambiguous.
-    #[error("`{name}` is no name for a {what}")]
+    #[error("`{name}` cannot be the name of {what}")]
     BadName {
         /// The name.
         name: String,

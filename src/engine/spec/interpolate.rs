@@ -126,7 +126,7 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, Fault> {
             return Err(Fault {
                 problem: Problem::BadInterpolation("`${` without its `}`".to_owned()),
                 help: Some("`$${` stands for a plain `${`".to_owned()),
-                needle: "${".to_owned(),
+                needle: rest[at..].lines().next().unwrap_or_default().to_owned(),
             });
         };
         if !plain.is_empty() {

@@ -215,7 +215,7 @@ fn head(document: Map<String, Value>, scope: &Scope<'_>, sources: &mut Sources) 
     };
     for (name, place) in &read.roots {
         if name == "lineage" || !check::is_name(name) {
-            let problem = Problem::BadName { name: name.clone(), what: "root" };
+            let problem = Problem::BadName { name: name.clone(), what: "a root" };
             sources.fail(&join("/roots", name), Part::Key, "", problem).help = Some(check::NAME_HELP.to_owned());
         }
         if place.is_empty() {

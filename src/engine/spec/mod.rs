@@ -16,6 +16,8 @@ mod spans;
 mod units;
 
 #[cfg(test)]
+mod diagnostics;
+#[cfg(test)]
 pub(crate) mod tests;
 
 pub use error::{Place, Problem, SpecError, SpecErrors, Text};
