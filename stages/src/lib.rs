@@ -23,6 +23,8 @@ pub mod profile;
 
 pub mod fusion;
 
+pub mod score;
+
 pub mod evaluate;
 pub mod export;
 pub mod plots;
@@ -56,6 +58,7 @@ pub fn registry() -> Registry {
     registry.add(lightgbm::kind());
     registry.add(autoencoder::kind());
     registry.add(profile::kind());
+    registry.add(fusion::kind());
     registry.add(evaluate::kind());
     registry
 }

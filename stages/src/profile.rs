@@ -382,5 +382,14 @@ impl Model {
     }
 }
 
+/// Reads the benign validation distances of a model directory.
+///
+/// # Errors
+/// The file is missing or malformed.
+pub fn reference(directory: &Path) -> anyhow::Result<Conformal> {
+    let about: About = read_json(&directory.join("profile.json"))?;
+    Ok(about.reference)
+}
+
 #[cfg(test)]
 mod tests;
