@@ -60,5 +60,7 @@ pub fn registry() -> Registry {
     registry.add(profile::kind());
     registry.add(fusion::kind());
     registry.add(evaluate::kind());
+    registry.add(export::kind());
+    registry.add(report::kind());
     registry
 }
