@@ -227,6 +227,9 @@ pub struct Columns {
     pub profile: Option<(Vec<f64>, Vec<f64>)>,
     /// Fused score.
     pub fusion: Vec<f64>,
+    /// The fused score, and each model's raw one, from models that had not seen the session (train: its block;
+    /// validation: all of it); only the pipeline has them.
+    pub unseen: Option<Vec<(String, Vec<f64>)>>,
     /// Reason.
     pub reason: Vec<String>,
 }
@@ -248,7 +251,7 @@ impl Columns {
             None => (None, None, None),
         };
         let (profile, profile_rank) = self.profile.unzip();
-        vec![
+        let mut columns = vec![
             column("lgbm", lgbm),
             column("p_lgbm", p),
             column("ae", ae),
@@ -258,7 +261,11 @@ impl Columns {
             column("profile_bounded", profile_rank),
             Column::new("fusion".into(), self.fusion),
             Column::new("reason".into(), self.reason),
-        ]
+        ];
+        for (name, values) in self.unseen.into_iter().flatten() {
+            columns.push(Column::new(name.into(), values));
+        }
+        columns
     }
 }
 
@@ -276,8 +283,14 @@ impl Stage for Fusion {
         let labels = read_labels(cx.input("labels")?, &traces.ids)?;
         let split = read_split(cx.input("split")?, &traces.ids)?;
         let types = cx.optional("types").map(read_types).transpose()?.unwrap_or_default();
-        let mut columns =
-            Columns { lgbm: None, ae: None, profile: None, fusion: Vec::new(), reason: vec![String::new(); traces.len()] };
+        let mut columns = Columns {
+            lgbm: None,
+            ae: None,
+            profile: None,
+            fusion: Vec::with_capacity(traces.len()),
+            unseen: None,
+            reason: vec![String::new(); traces.len()],
+        };
         let mut members = Vec::new();
         if let Some((member, p)) = self.lgbm(cx.optional("lgbm"), &traces)? {
             columns.lgbm = Some((member.raw.clone(), p));
@@ -307,6 +320,10 @@ impl Stage for Fusion {
             columns.fusion.push(score);
             columns.reason[s] = model.reason(&raw, &columns.reason[s]);
         }
+        let unseen = |s: usize| model.score(&members.iter().map(|m| m.oof[s]).collect::<Vec<_>>());
+        let mut oof = vec![("fusion_oof".to_owned(), (0..traces.len()).map(unseen).collect())];
+        oof.extend(members.iter().map(|m| (format!("{}_oof", m.name), m.oof.clone())));
+        columns.unseen = Some(oof);
         let out = cx.output("model")?;
         write_json(&out.join("fusion.json"), &model)?;
         let mut kinds: Vec<&String> = types.values().collect();

@@ -115,6 +115,7 @@ impl Bundle {
             lgbm,
             ae,
             fusion: Vec::with_capacity(traces.len()),
+            unseen: None,
             reason: profile.as_ref().map_or_else(|| vec![String::new(); traces.len()], |p| p.reason.clone()),
             profile: profile.map(|p| (p.distance, p.bounded)),
         };
