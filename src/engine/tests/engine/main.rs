@@ -3,5 +3,6 @@
 mod basics;
 mod failures;
 mod history;
+mod random;
 mod shell;
 mod support;
