@@ -83,7 +83,7 @@ pub struct Masks {
     pub number: bool,
     /// Words kept as they are: those that given templates spell out.
     pub keep: BTreeSet<Vec<u8>>,
-    custom: Vec<(Regex, String)>,
+    pub(crate) custom: Vec<(Regex, String)>,
 }
 
 impl Default for Masks {

@@ -10,7 +10,12 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use anyhow::Context as _;
-use polars::prelude::*;
+use polars::io::parquet::write::BatchedWriter;
+use polars::prelude::{
+    Column, DataFrame, DataType, Field, IdxCa, Int64Chunked, IntoColumn, IntoSeries, ListBuilderTrait,
+    ListStringChunkedBuilder, NamedFrom, NewChunkedArray, ParquetCompression, ParquetWriter, Schema, Series, TimeUnit,
+    UInt32Chunked, UInt32Type, UInt64Chunked,
+};
 
 use crate::logs::format::NO_TIME;
 use crate::logs::given::GivenTemplates;

@@ -128,6 +128,11 @@ pub(super) fn grouped(n: u64) -> String {
     out
 }
 
+/// Writes a number with four decimals, a small one with three significant digits.
+pub(super) fn short(x: f64) -> String {
+    if x == 0.0 || x.abs() >= 0.01 { format!("{x:.4}") } else { format!("{x:.2e}") }
+}
+
 fn drawn<T, E: std::fmt::Display>(result: Result<T, E>) -> anyhow::Result<()> {
     result.map(drop).map_err(|e| anyhow!("cannot draw: {e}"))
 }
@@ -180,7 +185,8 @@ impl Canvas<'_> {
         };
         let font = FontDesc::new(FontFamily::Name(FONT), size * f64::from(OVERSAMPLE), style).transform(transform);
         let style = TextStyle::from(font).color(&colour).pos(Pos::new(horizontal, VPos::Center));
-        drawn(self.area.draw_text(text, &style, point(at)))
+        // The box of a line of text is centred; its letters sit a little higher than that.
+        drawn(self.area.draw_text(text, &style, point((at.0, at.1 + 0.09 * size))))
     }
 
     /// Returns the width of text of `size` pixels.

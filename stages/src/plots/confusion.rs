@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use super::Caption;
-use super::canvas::{Anchor, BLUE, INK, MUTED, PAPER, VERMILION, grouped, picture};
+use super::canvas::{Anchor, BLUE, INK, MUTED, PAPER, VERMILION, grouped, picture, short};
 use super::frame::{SIZE, heading, nothing};
 use crate::evaluate::document::Confusion;
 
 const LEFT: f64 = 300.0;
 const TOP: f64 = 230.0;
 const WIDE: f64 = 370.0;
-const HIGH: f64 = 300.0;
+const HIGH: f64 = 345.0;
 const GAP: f64 = 8.0;
 
 /// Draws a confusion matrix; without labels, says so.
@@ -72,10 +72,10 @@ pub fn confusion(
             ("recall", format!("{recall:.4}")),
             ("F1", format!("{f1:.4}")),
             ("false-positive rate", format!("{:.3} %", 100.0 * share(counts.fp, counts.tn))),
-            ("threshold", format!("{threshold:.4}")),
+            ("threshold", short(threshold)),
         ];
         for (i, (name, value)) in facts.iter().enumerate() {
-            let y = TOP + 40.0 + i as f64 * 116.0;
+            let y = TOP + 40.0 + i as f64 * 134.0;
             canvas.text(name, (LEFT + 2.0 * WIDE + 56.0, y), 21.0, MUTED, Anchor::Left)?;
             canvas.bold(value, (LEFT + 2.0 * WIDE + 56.0, y + 38.0), 32.0, INK, Anchor::Left)?;
         }

@@ -42,8 +42,8 @@ pub(super) fn heading(canvas: &Canvas<'_>, title: &str, caption: &Caption) -> an
     if caption.simulated {
         let tag = "SIMULATED DATA";
         let wide = canvas.width_of(tag, 20.0)?;
-        canvas.fill((RIGHT - wide - 44.0, 26.0), (RIGHT, 70.0), SIMULATED, 1.0)?;
-        canvas.bold(tag, (RIGHT - 14.0, 48.0), 20.0, PAPER, Anchor::Right)?;
+        canvas.fill((RIGHT - wide - 48.0, 26.0), (RIGHT, 70.0), SIMULATED, 1.0)?;
+        canvas.bold(tag, (RIGHT - 18.0, 48.0), 20.0, PAPER, Anchor::Right)?;
     }
     Ok(())
 }
@@ -84,13 +84,13 @@ impl<'c, 'a> Frame<'c, 'a> {
         (LEFT + share(x, &self.x) * (RIGHT - LEFT), BOTTOM - share(y, &self.y) * (BOTTOM - TOP))
     }
 
-    /// Returns where points of the data lie; those less than a third of a pixel from the one before are left out.
+    /// Returns where points of the data lie; those less than a tenth of a pixel from the one before are left out.
     pub(super) fn path(&self, points: impl IntoIterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
         let mut path: Vec<(f64, f64)> = Vec::new();
         let mut last = None;
         for (x, y) in points {
             let at = self.at(x, y);
-            if path.last().is_none_or(|before| (before.0 - at.0).abs() + (before.1 - at.1).abs() > 0.34) {
+            if path.last().is_none_or(|before| (before.0 - at.0).abs() + (before.1 - at.1).abs() > 0.1) {
                 path.push(at);
             }
             last = Some(at);
@@ -118,7 +118,7 @@ impl<'c, 'a> Frame<'c, 'a> {
             Corner::LowerRight | Corner::LowerLeft => BOTTOM - high - 24.0,
         };
         let (right, bottom) = (left + wide + 40.0, top + high);
-        self.canvas.fill((left, top), (right, bottom), PAPER, 0.94)?;
+        self.canvas.fill((left, top), (right, bottom), PAPER, 1.0)?;
         let rim = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)];
         self.canvas.line(&rim, GRID, 1.5)?;
         self.canvas.text(title, (left + 20.0, top + 30.0), 21.0, MUTED, Anchor::Left)?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Caption;
-use super::canvas::{BLUE, INK, MUTED, VERMILION, grouped, picture};
+use super::canvas::{BLUE, INK, MUTED, VERMILION, grouped, picture, short};
 use super::frame::{Axis, Corner, Entry, Frame, Mark, SIZE, heading, nothing};
 
 const BINS: usize = 60;
@@ -62,7 +62,7 @@ pub fn histogram(
                 text: format!("{name}  {}", grouped(n)),
             })
             .collect();
-        entries.push(Entry { mark: Mark::Line(2.5), colour: INK, text: format!("threshold  {threshold:.4}") });
+        entries.push(Entry { mark: Mark::Line(2.5), colour: INK, text: format!("threshold  {}", short(threshold)) });
         frame.legend("sessions", &entries, Corner::UpperRight)
     })
 }
