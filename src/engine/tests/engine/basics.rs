@@ -309,3 +309,12 @@ stages:
     let paths: Vec<&str> = document.nodes.iter().filter_map(|n| n.path.as_deref()).collect();
     assert_eq!(paths, ["src/a.txt", "out/two"]);
 }
+
+#[test]
+fn other_bytes_under_the_same_key_draw_a_warning() {
+    let lab = Lab::new("stages:\n  n: { uses: nondet, out: { out: out/n } }\n");
+    assert!(lab.run().warnings().is_empty());
+    let ran = lab.run_with(&RunOptions { force: vec!["n".into()], ..RunOptions::default() });
+    assert!(ran.warnings()[0].contains("not reproducible"), "{:?}", ran.warnings());
+    lab.settled();
+}
