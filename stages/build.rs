@@ -17,7 +17,9 @@ fn main() {
 
     let modules = read_modules(&root.join("src"));
     let lock = Lock::read(&root.join("../Cargo.lock"));
-    let mut text = String::from("/// Digest of each module's code, by module name.\npub const CODE_DIGESTS: &[(&str, [u8; 32])] = &[\n");
+    let mut text = String::from(
+        "/// Digest of each module's code, by module name.\npub const CODE_DIGESTS: &[(&str, [u8; 32])] = &[\n",
+    );
     for name in modules.keys() {
         let used = closure(name, &modules);
         let mut hasher = blake3::Hasher::new_derive_key("logweir code digest v1");
@@ -80,7 +82,7 @@ fn closure(name: &str, modules: &BTreeMap<String, Module>) -> BTreeSet<String> {
                 let last = candidate.rsplit("::").next().unwrap_or(candidate);
                 let direct = source.contains(&format!("crate::{candidate}"));
                 let grouped = candidate.starts_with("support::")
-                    && (source.contains(&format!("support::{{")) || source.contains("super::"))
+                    && (source.contains("support::{") || source.contains("super::"))
                     && contains_word(source, last);
                 let sibling = next.starts_with("support::") && source.contains(&format!("super::{last}"));
                 if direct || grouped || sibling {
@@ -114,7 +116,8 @@ impl Lock {
                 Some(line.trim_matches('"').to_owned())
             };
             let Some(name) = value("name") else { continue };
-            let entry = format!("{name} {} {}", value("version").unwrap_or_default(), value("checksum").unwrap_or_default());
+            let entry =
+                format!("{name} {} {}", value("version").unwrap_or_default(), value("checksum").unwrap_or_default());
             let dependencies = block
                 .split_once("dependencies = [")
                 .map(|(_, rest)| rest.split(']').next().unwrap_or_default())
@@ -132,9 +135,10 @@ impl Lock {
     fn named_in(&self, source: &str) -> Vec<String> {
         let named = |name: &&String| {
             let ident = name.replace('-', "_");
-            !ident.starts_with("logweir") && source.match_indices(&format!("{ident}::")).any(|(at, _)| {
-                source[..at].chars().next_back().is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != ':')
-            })
+            !ident.starts_with("logweir")
+                && source.match_indices(&format!("{ident}::")).any(|(at, _)| {
+                    source[..at].chars().next_back().is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != ':')
+                })
         };
         self.packages.keys().filter(named).cloned().collect()
     }

@@ -1,1 +1,351 @@
-//! The `autoencoder` kind.
+//! The `autoencoder` kind: a dense autoencoder of benign feature rows; what it reconstructs badly is unusual.
+//!
+//! Trained with burn on distinct benign train rows; inference is a plain kernel over the stored weights, so that a
+//! session scores the same alone, in a batch and at any thread count. Scores are referred to benign validation
+//! sessions: `z` for display, a conformal rank for fusion, the threshold as a quantile.
+
+mod network;
+mod train;
+
+use std::path::Path;
+
+use logweir_engine::stage::{ParamError, Params, Slot, Stage, StageContext, StageKind, make, schema_of};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::featurize::{Features, Group};
+use crate::support::conformal::{Conformal, quantile};
+use crate::support::learning::{Rows, nulls, numbers, read_json, write_json, write_scores};
+use crate::support::metrics::{average_precision, roc_auc};
+use crate::support::sparse::Csr;
+use crate::support::traces::{Fold, Templates, Traces};
+use network::Weights;
+
+/// The `autoencoder` kind.
+pub fn kind() -> StageKind {
+    StageKind {
+        name: "autoencoder",
+        about: "dense autoencoder of benign sessions; threshold from benign validation error",
+        version: 1,
+        code: crate::code("autoencoder"),
+        inputs: const {
+            &[
+                Slot::directory("features", "the features directory"),
+                Slot::file("labels", "sessions.csv; without any label all train sessions count as benign"),
+                Slot::file("split", "split.parquet"),
+                Slot::file("sessions", "sessions.parquet: adds censored copies of benign train sessions").optional(),
+                Slot::file("templates", "templates.csv, needed with `sessions`").optional(),
+            ]
+        },
+        outputs: const {
+            &[
+                Slot::directory("model", "model.safetensors, scaler.json, card.json, scores.parquet"),
+                Slot::file("report", "metrics on validation, JSON"),
+            ]
+        },
+        schema: schema_of::<AutoencoderParams>,
+        make: make::<AutoencoderParams, Autoencoder>,
+    }
+}
+
+/// Parameters of `autoencoder`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AutoencoderParams {
+    /// Seed of weights, order and noise.
+    pub seed: u64,
+    /// Groups of feature columns to reconstruct.
+    pub groups: Vec<Group>,
+    /// Sizes of the hidden layers before the bottleneck; mirrored after it.
+    pub hidden: Vec<u32>,
+    /// Size of the bottleneck.
+    pub bottleneck: u32,
+    /// Most epochs over the distinct benign train rows.
+    pub epochs: u32,
+    /// Stop this many epochs after the best error on benign validation.
+    pub patience: u32,
+    /// Rows in a batch.
+    pub batch: u32,
+    /// An epoch has at least this many batches; few distinct rows are passed over several times.
+    pub min_batches: u32,
+    /// Step size of Adam.
+    pub learning_rate: f64,
+    /// Share of values set to 0 in a training row (denoising); 0 for none.
+    pub noise: f64,
+    /// Values are divided by their benign standard deviation, but by no less than this.
+    pub scale_floor: f64,
+    /// Scaled values are clipped to this distance from the centre.
+    pub clip: f64,
+    /// Threshold: this quantile of benign validation errors.
+    pub threshold: f64,
+    /// Censored copies of each distinct benign train session, cut at even shares of its duration; 0 for none. Needs
+    /// the inputs `sessions` and `templates`.
+    pub censored_copies: u32,
+}
+
+impl Default for AutoencoderParams {
+    fn default() -> Self {
+        Self {
+            seed: 42,
+            groups: vec![Group::Logcount],
+            hidden: vec![64],
+            bottleneck: 12,
+            epochs: 80,
+            patience: 12,
+            batch: 64,
+            min_batches: 32,
+            learning_rate: 0.002,
+            noise: 0.0,
+            scale_floor: 0.1,
+            clip: 20.0,
+            threshold: 0.995,
+            censored_copies: 2,
+        }
+    }
+}
+
+impl Params for AutoencoderParams {
+    fn check(&self) -> Vec<ParamError> {
+        let mut errors = Vec::new();
+        let mut require = |ok: bool, path: &str, message: &str| {
+            if !ok {
+                errors.push(ParamError::new(path, message));
+            }
+        };
+        require(!self.groups.is_empty(), "groups", "name at least one group of features");
+        require(self.hidden.iter().all(|&h| (1..=4096).contains(&h)), "hidden", "sizes must be between 1 and 4096");
+        require((1..=1024).contains(&self.bottleneck), "bottleneck", "must be between 1 and 1024");
+        require(self.epochs > 0, "epochs", "must be at least 1");
+        require(self.patience > 0, "patience", "must be at least 1");
+        require(self.batch > 0, "batch", "must be at least 1");
+        require(self.min_batches > 0, "min_batches", "must be at least 1");
+        require(self.learning_rate > 0.0 && self.learning_rate <= 1.0, "learning_rate", "must be in (0, 1]");
+        require((0.0..1.0).contains(&self.noise), "noise", "must be in [0, 1)");
+        require(self.scale_floor > 0.0 && self.scale_floor.is_finite(), "scale_floor", "must be above 0");
+        require(self.clip > 0.0 && self.clip.is_finite(), "clip", "must be above 0");
+        require(self.threshold > 0.5 && self.threshold < 1.0, "threshold", "must be a quantile in (0.5, 1)");
+        require(self.censored_copies <= 16, "censored_copies", "must be at most 16");
+        errors
+    }
+}
+
+/// The stage.
+pub struct Autoencoder(AutoencoderParams);
+
+impl From<AutoencoderParams> for Autoencoder {
+    fn from(params: AutoencoderParams) -> Self {
+        Self(params)
+    }
+}
+
+impl Stage for Autoencoder {
+    fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
+        let features = cx.input("features")?;
+        let rows = Rows::read(features, cx.input("labels")?, cx.input("split")?, &self.0.groups)?;
+        let (model, report) = (cx.output("model")?, cx.output("report")?);
+        let Some(benign) = benign_label(&rows) else {
+            let why = "no train session is labelled normal, and none is unlabelled";
+            cx.warn(format!("the autoencoder is not trained: {why}"));
+            let n = rows.matrix.rows.len();
+            let columns = ["error", "z", "bounded"].map(|name| nulls(name, n));
+            write_scores(&model.join("scores.parquet"), &rows.matrix, columns.to_vec())?;
+            write_json(&model.join("card.json"), &json!({"trained": false, "why_not": why, "parameters": self.0}))?;
+            return write_json(report, &json!({"trained": false, "why_not": why}));
+        };
+        let traces = match (cx.optional("sessions"), cx.optional("templates")) {
+            (Some(sessions), Some(templates)) if self.0.censored_copies > 0 => {
+                Some((Traces::read(sessions)?, Templates::read(templates)?))
+            }
+            _ => None,
+        };
+        let trained = train::train(cx, &self.0, features, &rows, benign, traces.as_ref())?;
+        trained.weights.write(&model.join("model.safetensors"))?;
+        // What is scored is what was stored: the file holds all there is to know.
+        let weights = Weights::read(&model.join("model.safetensors"))?;
+        let error = cx.in_pool(|| errors(&weights, &trained.scaler, &rows.matrix.rows))?;
+        let session_error = rows.session_max(&error);
+        let reference_fold = if sessions_of(&rows, Fold::Validation, benign).is_empty() {
+            cx.warn("validation holds no benign session: the error is referred to benign train sessions");
+            Fold::Train
+        } else {
+            Fold::Validation
+        };
+        let mut reference: Vec<f64> =
+            sessions_of(&rows, reference_fold, benign).iter().map(|&s| session_error[s]).collect();
+        reference.sort_unstable_by(f64::total_cmp);
+        let conformal = Conformal::fit(&reference)
+            .ok_or_else(|| anyhow::anyhow!("the error of a benign session is not finite: training diverged"))?;
+        let threshold = quantile(&reference, self.0.threshold);
+        let columns = vec![
+            numbers("error", &error),
+            numbers("z", &error.iter().map(|&e| conformal.z(e)).collect::<Vec<_>>()),
+            numbers("bounded", &error.iter().map(|&e| conformal.rank(e)).collect::<Vec<_>>()),
+        ];
+        write_scores(&model.join("scores.parquet"), &rows.matrix, columns)?;
+        let scaler = Scaler { names: rows.names.clone(), reference: conformal, ..trained.scaler };
+        write_json(&model.join("scaler.json"), &scaler)?;
+        let train = sessions_of(&rows, Fold::Train, benign);
+        let card = json!({
+            "trained": true,
+            "parameters": self.0,
+            "training": {
+                "rows": rows.of(Fold::Train).len(), "sessions": train.len(), "anomalies": 0,
+                "distinct_rows": trained.distinct, "censored_copies": trained.copies,
+                "labels": if benign.is_some() { "only sessions labelled normal" } else { "none: all train sessions" },
+            },
+            "layers": weights.shape(),
+            "epochs": trained.curve.len(),
+            "best_epoch": trained.best,
+            "validation_error_by_epoch": trained.curve,
+            "threshold": threshold,
+            "reference_fold": reference_fold.name(),
+        });
+        write_json(&model.join("card.json"), &card)?;
+        write_json(report, &validation_report(&rows, &session_error, threshold, self.0.threshold, &reference))
+    }
+}
+
+/// The label that means benign: `Some(false)`, or `None` where no train session is labelled normal but some are
+/// unlabelled. Outer `None`: there is nothing benign to learn from.
+fn benign_label(rows: &Rows) -> Option<Option<bool>> {
+    [Some(false), None].into_iter().find(|&label| !sessions_of(rows, Fold::Train, label).is_empty())
+}
+
+fn sessions_of(rows: &Rows, fold: Fold, label: Option<bool>) -> Vec<usize> {
+    (0..rows.ids.len()).filter(|&s| rows.split.folds[s] == fold && rows.labels[s] == label).collect()
+}
+
+fn validation_report(
+    rows: &Rows,
+    error: &[f64],
+    threshold: f64,
+    intended: f64,
+    reference: &[f64],
+) -> serde_json::Value {
+    let known: Vec<(f64, bool)> = (0..rows.ids.len())
+        .filter(|&s| rows.split.folds[s] == Fold::Validation)
+        .filter_map(|s| Some((error[s], rows.labels[s]?)))
+        .collect();
+    let (scores, labels): (Vec<f64>, Vec<bool>) = known.into_iter().unzip();
+    let flagged = |label: bool| {
+        let of: Vec<f64> = scores.iter().zip(&labels).filter(|(_, l)| **l == label).map(|(s, _)| *s).collect();
+        let above = of.iter().filter(|&&s| s >= threshold).count();
+        if of.is_empty() { None } else { Some(above as f64 / of.len() as f64) }
+    };
+    json!({
+        "trained": true,
+        "validation": {
+            "sessions": scores.len(),
+            "average_precision": average_precision(&scores, &labels),
+            "roc_auc": roc_auc(&scores, &labels),
+            "threshold": threshold,
+            "intended_fpr": 1.0 - intended,
+            "fpr": flagged(false),
+            "recall": flagged(true),
+            "benign_error": {
+                "p50": quantile(reference, 0.5), "p90": quantile(reference, 0.9), "p99": quantile(reference, 0.99),
+                "max": quantile(reference, 1.0),
+            },
+        },
+    })
+}
+
+/// What turns features into inputs of the network, and errors into ranks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scaler {
+    /// Names of the columns.
+    pub names: Vec<String>,
+    /// Benign mean of each column.
+    pub centre: Vec<f32>,
+    /// Divisor of each column.
+    pub scale: Vec<f32>,
+    /// Largest distance from the centre after scaling.
+    pub clip: f32,
+    /// Errors of benign validation sessions.
+    pub reference: Conformal,
+}
+
+impl Scaler {
+    /// Writes a sparse row as a dense, scaled and clipped input.
+    fn input(&self, pairs: impl Iterator<Item = (u32, f32)>, out: &mut [f32]) {
+        out.fill(0.0);
+        for (index, value) in pairs {
+            out[index as usize] = value;
+        }
+        for ((x, centre), scale) in out.iter_mut().zip(&self.centre).zip(&self.scale) {
+            *x = ((*x - centre) / scale).clamp(-self.clip, self.clip);
+        }
+    }
+}
+
+/// Mean squared reconstruction error of each row; equal rows are computed once, each by itself.
+fn errors(weights: &Weights, scaler: &Scaler, rows: &Csr) -> Vec<f64> {
+    let distinct = rows.distinct();
+    let of_distinct: Vec<f64> = distinct
+        .first
+        .par_iter()
+        .map_init(
+            || (vec![0.0; rows.columns], network::Buffers::default()),
+            |(input, buffers), &row| {
+                scaler.input(rows.pairs(row), input);
+                weights.error(input, buffers)
+            },
+        )
+        .collect();
+    distinct.groups.iter().map(|&g| of_distinct[g as usize]).collect()
+}
+
+/// Scores of the autoencoder, by row.
+pub struct Scores {
+    /// Mean squared error.
+    pub error: Vec<f64>,
+    /// Standard deviations above the benign mean.
+    pub z: Vec<f64>,
+    /// Conformal rank in [0, 1].
+    pub bounded: Vec<f64>,
+}
+
+/// A trained model as `score` uses it.
+pub struct Model {
+    weights: Weights,
+    /// Scaling and reference.
+    pub scaler: Scaler,
+    keep: Vec<Option<u32>>,
+}
+
+impl Model {
+    /// Loads a model directory; `None` if it was not trained.
+    ///
+    /// # Errors
+    /// A file is missing or malformed.
+    pub fn load(directory: &Path, features: &Features) -> anyhow::Result<Option<Self>> {
+        let card: serde_json::Value = read_json(&directory.join("card.json"))?;
+        if card["trained"] != true {
+            return Ok(None);
+        }
+        let params: AutoencoderParams = serde_json::from_value(card["parameters"].clone())?;
+        let (keep, chosen) = features.choose(&params.groups)?;
+        let scaler: Scaler = read_json(&directory.join("scaler.json"))?;
+        let weights = Weights::read(&directory.join("model.safetensors"))?;
+        anyhow::ensure!(
+            scaler.centre.len() == chosen.len() && weights.columns() == chosen.len(),
+            "{} was trained on {} columns, the features have {}",
+            directory.display(),
+            weights.columns(),
+            chosen.len()
+        );
+        Ok(Some(Self { weights, scaler, keep }))
+    }
+
+    /// Scores feature rows (all columns of the matrix) on the current rayon pool.
+    pub fn score(&self, rows: &Csr) -> Scores {
+        let rows = rows.project(&self.keep, self.weights.columns());
+        let error = errors(&self.weights, &self.scaler, &rows);
+        let reference = &self.scaler.reference;
+        let z = error.iter().map(|&e| reference.z(e)).collect();
+        let bounded = error.iter().map(|&e| reference.rank(e)).collect();
+        Scores { error, z, bounded }
+    }
+}

@@ -24,7 +24,11 @@ pub fn steps(scores: &[f64], labels: &[bool], weights: &[f64]) -> Vec<Step> {
     let mut out: Vec<Step> = Vec::new();
     for (rank, &i) in order.iter().enumerate() {
         let weight = weights.get(i).copied().unwrap_or(1.0);
-        if labels[i] { tp += weight } else { fp += weight }
+        if labels[i] {
+            tp += weight;
+        } else {
+            fp += weight;
+        }
         let last_of_tie = order.get(rank + 1).is_none_or(|&next| scores[next] != scores[i]);
         if last_of_tie {
             out.push(Step { threshold: scores[i], tp, fp });

@@ -3,17 +3,21 @@
 use std::fs::File;
 use std::path::Path;
 
-use anyhow::Context as _;
-use polars::prelude::*;
+use anyhow::Context;
+use polars::prelude::{
+    Column, DataFrame, ListBuilderTrait, ListPrimitiveChunkedBuilder, ParquetCompression, ParquetReader, ParquetWriter,
+    PolarsNumericType, SerReader,
+};
+use polars::series::IntoSeries;
 
-/// Writes a frame as Parquet (zstd level 1, statistics, fixed row groups); equal frames give equal bytes.
+/// Writes a frame as Parquet (zstd, statistics, fixed row groups); equal frames give equal bytes.
 ///
 /// # Errors
 /// The file cannot be created or written.
 pub fn write_parquet(path: &Path, frame: &mut DataFrame) -> anyhow::Result<()> {
     let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
     ParquetWriter::new(file)
-        .with_compression(ParquetCompression::Zstd(Some(ZstdLevel::try_new(1)?)))
+        .with_compression(ParquetCompression::Zstd(None))
         .with_row_group_size(Some(1 << 18))
         .set_parallel(false)
         .finish(frame)
@@ -74,6 +78,8 @@ pub fn list_column<T: PolarsNumericType>(name: &str, offsets: &[usize], values: 
 
 #[cfg(test)]
 mod tests {
+    use polars::prelude::UInt32Type;
+
     use super::*;
 
     #[test]
