@@ -282,13 +282,7 @@ impl Engine {
     }
 
     /// Refuses unless a saved plan is what would happen now.
-    fn hold_to(
-        &self,
-        file: &Path,
-        session: &mut Session<'_>,
-        selected: &[bool],
-        jobs: usize,
-    ) -> Result<(), EngineError> {
+    fn hold_to(&self, file: &Path, session: &mut Session<'_>, selected: &[bool], jobs: usize) -> Result<(), EngineError> {
         let text = fs::read_to_string(file).map_err(EngineError::io("read", file))?;
         let saved: Plan = serde_json::from_str(&text)
             .map_err(|e| EngineError::PlanFile { path: file.to_path_buf(), message: e.to_string() })?;
@@ -400,14 +394,7 @@ impl Engine {
             lock: LockFile::read(&LockFile::path_for(&self.project.file))?,
             lock_name: LockFile::path_for(Path::new(&self.pipeline())).to_string_lossy().into_owned(),
             pipeline: self.pipeline(),
-            stages: self
-                .spec
-                .stages
-                .iter()
-                .zip(&selected)
-                .filter(|(_, on)| **on)
-                .map(|(s, _)| s.name.clone())
-                .collect(),
+            stages: self.spec.stages.iter().zip(&selected).filter(|(_, on)| **on).map(|(s, _)| s.name.clone()).collect(),
             everything: options.targets.is_empty(),
         };
         let mut report = check.run()?;
@@ -491,10 +478,7 @@ impl Engine {
             let names: Vec<&str> = names().collect();
             return Err(EngineError::UnknownTarget { target: unknown.clone(), help: did_you_mean(unknown, &names) });
         }
-        let by = |stage: &crate::spec::StageSpec| match (
-            force.iter().any(|f| *f == stage.name || *f == stage.base),
-            stage.policy.always,
-        ) {
+        let by = |stage: &crate::spec::StageSpec| match (force.iter().any(|f| *f == stage.name || *f == stage.base), stage.policy.always) {
             (true, _) => Some("--force"),
             (false, true) => Some("always: true"),
             (false, false) => None,

@@ -186,9 +186,7 @@ impl<'s> Coordinator<'_, 's> {
                     self.stopping = true;
                     self.ended.info.interrupted = true;
                 }
-                while !self.stopping
-                    && let Some(grant) = self.schedule.start()
-                {
+                while !self.stopping && let Some(grant) = self.schedule.start() {
                     self.launch(scope, grant, &sender, shared);
                 }
                 if self.running.is_empty() {
@@ -371,10 +369,7 @@ impl<'s> Coordinator<'_, 's> {
         };
         let effect = prepared[index].made.as_ref().is_some_and(|made| made.stage.effect().is_some());
         let passed = |name: &String| env.get(name).map(|value| (name.clone(), value.clone()));
-        let file = |logical: &String| InputFile {
-            logical: logical.clone(),
-            path: places.place_of(logical.trim_end_matches('/')),
-        };
+        let file = |logical: &String| InputFile { logical: logical.clone(), path: places.place_of(logical.trim_end_matches('/')) };
         let files = |slot: &crate::key::SlotRecord| -> Vec<InputFile> {
             slot.iter().flat_map(BTreeMap::keys).filter(|path| !path.starts_with("lineage:")).map(file).collect()
         };
@@ -400,12 +395,7 @@ impl<'s> Coordinator<'_, 's> {
             timeout: stage.policy.timeout,
             root: shared.root,
             scratch: self.orders.temp.join(index.to_string()),
-            log: self
-                .session
-                .cache
-                .join("logs")
-                .join(&self.ended.info.run)
-                .join(format!("{}.log", file_name(&stage.name))),
+            log: self.session.cache.join("logs").join(&self.ended.info.run).join(format!("{}.log", file_name(&stage.name))),
             store: shared.store,
             temp: shared.temp,
             cancelled: shared.cancel,
@@ -420,14 +410,7 @@ impl<'s> Coordinator<'_, 's> {
                 let Some(running) = self.running.get_mut(&index) else { return };
                 running.attempt += 1;
                 let Failure { error, tail, internal, .. } = failure;
-                self.sink.event(&Event::StageFailed {
-                    stage,
-                    error,
-                    log: tail,
-                    log_file: running.log.clone(),
-                    retry: true,
-                    internal,
-                });
+                self.sink.event(&Event::StageFailed { stage, error, log: tail, log_file: running.log.clone(), retry: true, internal });
             }
             Message::Ended(index, outcome, seconds) => {
                 let Some(running) = self.running.remove(&index) else { return };
@@ -467,10 +450,8 @@ impl<'s> Coordinator<'_, 's> {
     fn run_instead(&mut self, index: usize, running: Running, digest: &Digest) {
         let mut verdict = running.verdict;
         verdict.decision = Decision::Run;
-        verdict.reasons = vec![Reason::plain(
-            ReasonKind::Output,
-            format!("object {} is missing from the store or corrupt", digest.short()),
-        )];
+        verdict.reasons =
+            vec![Reason::plain(ReasonKind::Output, format!("object {} is missing from the store or corrupt", digest.short()))];
         if self.session.spec.stages[index].policy.frozen {
             let why = format!("object {} is missing from the store or corrupt", digest.short());
             let error = EngineError::Frozen { stage: self.name(index).to_owned(), why };
@@ -497,14 +478,7 @@ impl<'s> Coordinator<'_, 's> {
         let cutoff = verdict.decision == Decision::Run && same;
         let at = if verdict.decision == Decision::Run {
             let session = &*self.session;
-            let used: BTreeSet<&str> = verdict
-                .record
-                .inputs
-                .values()
-                .flatten()
-                .flat_map(BTreeMap::keys)
-                .filter_map(|p| Some(p.split_once(':')?.0))
-                .collect();
+            let used: BTreeSet<&str> = verdict.record.inputs.values().flatten().flat_map(BTreeMap::keys).filter_map(|p| Some(p.split_once(':')?.0)).collect();
             let root = |name: &str| Some((name.to_owned(), session.places.named(name)?.to_string_lossy().into_owned()));
             let action = ActionEntry {
                 key: verdict.key,
@@ -610,8 +584,7 @@ impl<'s> Coordinator<'_, 's> {
         self.state[index] = State::Skipped;
         self.ended.info.skipped += 1;
         let stage = self.name(index).to_owned();
-        self.map
-            .insert(stage.clone(), MapEntry { decision: Decision::Skipped, key: None, at: None, reasons: Vec::new() });
+        self.map.insert(stage.clone(), MapEntry { decision: Decision::Skipped, key: None, at: None, reasons: Vec::new() });
         self.sink.event(&Event::StageSkipped { stage, needs });
     }
 

@@ -119,9 +119,7 @@ impl LockFile {
                 (Some(("version", "1")), None) => {}
                 (Some(("log", value)), None) => log = Some(digest(value)?),
                 (Some(("head", value)), None) => head = Some(digest(value)?),
-                (Some(("name", value)), Some(block)) => {
-                    block.0 = Some(serde_json::from_str(value).map_err(|_| wrong())?)
-                }
+                (Some(("name", value)), Some(block)) => block.0 = Some(serde_json::from_str(value).map_err(|_| wrong())?),
                 (Some(("key", value)), Some(block)) => block.1 = Some(digest(value)?),
                 (Some(("output", value)), Some(block)) => {
                     let (slot, digest, size, mode, path): (String, Digest, u64, String, String) =
@@ -149,12 +147,7 @@ mod tests {
 
     #[test]
     fn a_lock_file_survives_its_text_and_a_conflict_is_named() {
-        let output = |path: &str| OutputRecord {
-            path: path.into(),
-            digest: Digest::of_bytes(b"o"),
-            size: 7,
-            executable: path == "b",
-        };
+        let output = |path: &str| OutputRecord { path: path.into(), digest: Digest::of_bytes(b"o"), size: 7, executable: path == "b" };
         let stage = |paths: &[&str]| LockedStage {
             key: Digest::of_bytes(paths.concat().as_bytes()),
             outputs: paths.iter().map(|p| ((*p).to_owned(), output(p))).collect(),

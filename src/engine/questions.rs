@@ -52,9 +52,9 @@ pub(crate) fn lineage(
                     }));
                 }
             },
-            (None, None) => records.read_by_some(&path).ok_or_else(|| {
-                no_record("there is no such file, and no recorded action made or read one".to_owned())
-            })?,
+            (None, None) => records
+                .read_by_some(&path)
+                .ok_or_else(|| no_record("there is no such file, and no recorded action made or read one".to_owned()))?,
         }
     };
     let mut document = lineage::upstream(&records, target, &path, &digest)?;

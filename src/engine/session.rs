@@ -72,11 +72,8 @@ impl Prepared {
             }
             Action::Shell { command } => {
                 template.command = Some(command.clone());
-                template.outputs = stage
-                    .outputs
-                    .iter()
-                    .map(|(slot, o)| (slot.clone(), Some(declared(&o.path, o.directory))))
-                    .collect();
+                template.outputs =
+                    stage.outputs.iter().map(|(slot, o)| (slot.clone(), Some(declared(&o.path, o.directory)))).collect();
                 None
             }
         };
@@ -254,8 +251,7 @@ impl Session<'_> {
     }
 
     fn missing(&self, stage: usize, slot: &str, reference: &InputRef) -> MissingInput {
-        let (InputRef::File(path) | InputRef::Directory(path) | InputRef::Glob(path) | InputRef::Lineage(path)) =
-            reference;
+        let (InputRef::File(path) | InputRef::Directory(path) | InputRef::Glob(path) | InputRef::Lineage(path)) = reference;
         let place = self.places.place(path);
         let help = match (&path.root, reference) {
             (_, InputRef::File(_)) if place.is_dir() => format!("it is a folder: write `{path}/` to take all of it"),
@@ -489,11 +485,7 @@ impl Session<'_> {
         let mut manifests = BTreeMap::new();
         let misplaced = match &result {
             Some(result) => self.misplaced(index, &result.outputs, &mut manifests)?,
-            None => stage
-                .outputs
-                .values()
-                .map(|o| Reason::plain(ReasonKind::Output, declared(&o.path, o.directory)))
-                .collect(),
+            None => stage.outputs.values().map(|o| Reason::plain(ReasonKind::Output, declared(&o.path, o.directory))).collect(),
         };
         let forced = self.forced[index];
         if forced.is_none() && effect.is_none() && result.is_some() && misplaced.is_empty() {
@@ -534,8 +526,7 @@ impl Session<'_> {
             fact: FileFact { digest: o.digest, size: o.size, executable: o.executable },
             directory: o.is_directory(),
         };
-        let outputs: BTreeMap<String, ResultOutput> =
-            locked.outputs.iter().map(|(s, o)| (s.clone(), output(o))).collect();
+        let outputs: BTreeMap<String, ResultOutput> = locked.outputs.iter().map(|(s, o)| (s.clone(), output(o))).collect();
         let known = self.index.action_of(&self.pipeline, &stage.name, &locked.key);
         let action = known.and_then(|at| runlog::action_at(&self.cache, at).ok());
         let record = action.map_or_else(|| self.prepared[index].template.clone(), |action| action.record);
