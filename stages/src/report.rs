@@ -9,12 +9,15 @@ mod base64;
 mod origin;
 mod view;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use logweir_engine::stage::{ParamError, Params, Slot, Stage, StageContext, StageKind, make, schema_of};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, UndefinedBehavior};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -106,13 +109,34 @@ impl Stage for Report {
 }
 
 fn render(view: &View) -> anyhow::Result<String> {
-    let mut environment = minijinja::Environment::new();
-    environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;
+    let mut environment = Environment::new();
+    environment.set_syntax(syntax);
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
     // The name ends in .html: everything is escaped unless the template says otherwise.
     environment.add_template("page.html", include_str!("report/page.html"))?;
-    Ok(environment.get_template("page.html")?.render(view)?)
+    Ok(environment.get_template("page.html")?.render(value(serde_json::to_value(view)?))?)
+}
+
+/// A JSON value as a value of the template engine.
+fn value(json: serde_json::Value) -> minijinja::Value {
+    use serde_json::Value as Json;
+    match json {
+        Json::Null => minijinja::Value::from(()),
+        Json::Bool(flag) => flag.into(),
+        Json::Number(n) => match (n.as_u64(), n.as_i64()) {
+            (Some(n), _) => n.into(),
+            (None, Some(n)) => n.into(),
+            (None, None) => n.as_f64().unwrap_or(f64::NAN).into(),
+        },
+        Json::String(text) => text.into(),
+        Json::Array(items) => items.into_iter().map(value).collect(),
+        Json::Object(members) => {
+            let members: BTreeMap<String, minijinja::Value> =
+                members.into_iter().map(|(name, item)| (name, value(item))).collect();
+            members.into()
+        }
+    }
 }
 
 fn picture(slot: &str, path: &Path) -> anyhow::Result<Picture> {
