@@ -104,7 +104,9 @@ fn page(detail: &RunDetail, screen: &Screen) -> String {
             stage.stage.clone(),
             stage.seconds.map(text::seconds).unwrap_or_default(),
             stage.peak_memory.map(text::bytes).unwrap_or_default(),
-            paint.dim(&stage.key.map_or_else(String::new, |key| text::digest(&key.to_string(), screen.verbose).to_owned())),
+            paint.dim(
+                &stage.key.map_or_else(String::new, |key| text::digest(&key.to_string(), screen.verbose).to_owned()),
+            ),
             paint.dim(&text::reasons(&stage.reasons, screen.verbose)),
         ]);
     }

@@ -68,7 +68,8 @@ fn point_at(pipeline: &str, log: &Path) -> Result<String, Failure> {
         .canonicalize()
         .with_context(|| format!("cannot find the log `{}`", log.display()))
         .map_err(Failure::environment)?;
-    let (Some(parent), Some(name)) = (place.parent().and_then(Path::to_str), place.file_name().and_then(|n| n.to_str()))
+    let (Some(parent), Some(name)) =
+        (place.parent().and_then(Path::to_str), place.file_name().and_then(|n| n.to_str()))
     else {
         return Err(Failure::usage(anyhow!("`{}` is no log file with a Unicode name", log.display())));
     };

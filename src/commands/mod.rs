@@ -76,11 +76,8 @@ fn load(global: &Global) -> Result<(Project, spec::Spec, Dag, BTreeMap<String, S
     let project = Project::find(&cwd, global.directory.as_deref(), global.file.as_deref())?;
     let source = SourceText { name: project.file_name(), text: project.text()? };
     let env = environment();
-    let options = LoadOptions {
-        profile: global.profile.clone(),
-        sets: global.sets.clone(),
-        env: &|name| env.get(name).cloned(),
-    };
+    let options =
+        LoadOptions { profile: global.profile.clone(), sets: global.sets.clone(), env: &|name| env.get(name).cloned() };
     let (spec, dag) = spec::load_with_dag(&source, &registry(), &options)?;
     Ok((project, spec, dag, env))
 }

@@ -24,8 +24,7 @@ pub(super) fn run(global: &Global, args: &RunArgs, screen: &Screen) -> Outcome {
     limit_polars(jobs);
     let plan_file = args.plan.as_ref().map(std::path::absolute).transpose().map_err(Failure::environment)?;
     let engine = open(global)?;
-    let planning =
-        PlanOptions { targets: args.targets.clone(), force: args.force.clone(), rehash: args.rehash, jobs };
+    let planning = PlanOptions { targets: args.targets.clone(), force: args.force.clone(), rehash: args.rehash, jobs };
     if args.dry_run {
         return plan::show(&engine.plan(&planning)?, screen);
     }
@@ -116,7 +115,7 @@ impl<'a> Watcher<'a> {
             screen if screen.bars => {
                 let engine = self.engine;
                 Box::new(Bars::new(*screen, Box::new(move || predicted(engine))))
-            },
+            }
             screen => Box::new(Lines::new(*screen)),
         }
     }

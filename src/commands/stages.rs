@@ -42,7 +42,7 @@ pub(super) fn stages(args: &StagesArgs, screen: &Screen) -> Outcome {
 }
 
 pub(super) fn schema(screen: &Screen) -> Outcome {
-    screen.json(&serde_json::json!({}))?;
+    screen.json(&logweir_engine::schema::pipeline(&registry()))?;
     Ok(0)
 }
 
@@ -177,10 +177,8 @@ fn kind_of(root: &Value, schema: &Value) -> String {
 }
 
 fn list(values: &[Value]) -> String {
-    let texts: Vec<String> = values
-        .iter()
-        .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-        .collect();
+    let texts: Vec<String> =
+        values.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).collect();
     texts.join(" | ")
 }
 

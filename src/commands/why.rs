@@ -42,11 +42,7 @@ fn page(why: &Why, screen: &Screen) -> String {
         let _ = writeln!(out, "  {}", paint.dim("the key of its last decision is made of"));
         let mut table = Table::default();
         for leaf in &why.leaves {
-            table.row([
-                paint.dim(leaf.kind.name()),
-                leaf.subject.clone(),
-                text::value(&leaf.value, screen.verbose),
-            ]);
+            table.row([paint.dim(leaf.kind.name()), leaf.subject.clone(), text::value(&leaf.value, screen.verbose)]);
         }
         out.push_str(&table.render(4));
     }

@@ -36,6 +36,8 @@ pub mod lockfile;
 pub mod manifest;
 pub mod plan;
 pub mod publish;
+mod questions;
+pub mod records;
 pub mod runlog;
 pub mod runmap;
 pub mod schedule;

@@ -267,6 +267,7 @@ pub fn downstream(actions: &[ActionView], target: &str) -> Option<Lineage> {
     if made.is_none() && reading(&path).is_empty() {
         return None;
     }
+    let mut placed: BTreeMap<String, String> = BTreeMap::new();
     let mut pending = VecDeque::from([path.clone()]);
     let mut seen = BTreeSet::from([path]);
     while let Some(path) = pending.pop_front() {
@@ -275,12 +276,17 @@ pub fn downstream(actions: &[ActionView], target: &str) -> Option<Lineage> {
             let (id, _) = found.action(action);
             for (input, digest) in action.record.inputs.values().flatten().flatten() {
                 if overlaps(input.trim_start_matches("lineage:"), &path) {
-                    let input = found.artifact(input, digest, &action.roots);
-                    found.edges.insert((input, id.clone()));
+                    let node = found.artifact(input, digest, &action.roots);
+                    // Part of a folder, or the folder around a part.
+                    if let (true, Some(whole)) = (*input != path, placed.get(&path)) {
+                        found.edges.insert((whole.clone(), node.clone()));
+                    }
+                    found.edges.insert((node, id.clone()));
                 }
             }
             for output in action.outputs.values() {
                 let made = found.artifact(&output.path, &output.digest, &action.roots);
+                placed.insert(output.path.clone(), made.clone());
                 found.edges.insert((id.clone(), made));
                 if seen.insert(output.path.clone()) {
                     pending.push_back(output.path.clone());

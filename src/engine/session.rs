@@ -181,6 +181,8 @@ pub struct Session<'a> {
     pub index: Index,
     /// What is locked.
     pub lock: LockFile,
+    /// Why the lock file could not be read.
+    pub lock_error: Result<(), EngineError>,
     /// By stage: what it is forced by.
     pub forced: Vec<Option<&'static str>>,
     /// By stage: what is known of it.

@@ -41,7 +41,7 @@ pub(crate) fn of(event: &Event, paint: Paint, verbose: bool, bars: bool) -> Opti
         Event::StageSkipped { stage, needs: Some(needs) } => {
             format!("{} {stage} skipped (needs `{needs}`)", paint.dim("–"))
         }
-        Event::StageSkipped { stage, needs: None } => format!("{} {stage} not started", paint.dim("–")),
+        Event::StageSkipped { stage, needs: None } => format!("{} {stage} not finished", paint.dim("–")),
         Event::Warning { text } => format!("{} {text}", paint.yellow("warning:")),
     })
 }

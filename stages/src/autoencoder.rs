@@ -68,6 +68,8 @@ pub struct AutoencoderParams {
     pub patience: u32,
     /// Rows in a batch.
     pub batch: u32,
+    /// An epoch has at least this many batches; few distinct rows are passed over several times.
+    pub min_batches: u32,
     /// Step size of Adam.
     pub learning_rate: f64,
     /// Share of values set to 0 in a training row (denoising); 0 for none.
@@ -92,7 +94,8 @@ impl Default for AutoencoderParams {
             bottleneck: 12,
             epochs: 80,
             patience: 12,
-            batch: 128,
+            batch: 64,
+            min_batches: 32,
             learning_rate: 0.002,
             noise: 0.0,
             scale_floor: 0.1,
@@ -117,6 +120,7 @@ impl Params for AutoencoderParams {
         require(self.epochs > 0, "epochs", "must be at least 1");
         require(self.patience > 0, "patience", "must be at least 1");
         require(self.batch > 0, "batch", "must be at least 1");
+        require(self.min_batches > 0, "min_batches", "must be at least 1");
         require(self.learning_rate > 0.0 && self.learning_rate <= 1.0, "learning_rate", "must be in (0, 1]");
         require((0.0..1.0).contains(&self.noise), "noise", "must be in [0, 1)");
         require(self.scale_floor > 0.0 && self.scale_floor.is_finite(), "scale_floor", "must be above 0");

@@ -1,1 +1,470 @@
-//! The `fusion` kind.
+//! The `fusion` kind: one score per session from the supervised model, the autoencoder and the benign profile.
+//!
+//! Inputs are bounded (an unbounded one can drag the fusion below its best member): the squashed margin, and squashed
+//! conformal surprises against benign validation. Weights are fitted by logistic regression on train sessions with
+//! out-of-fold scores, and anomalies once more with scores of models that never saw their type, so that the fusion does
+//! not learn to trust the supervised model alone. With too few labelled anomalies the score is the mean of the inputs
+//! instead. The raw scores enter, not calibrated ones: the order of sessions survives.
+
+mod regression;
+
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use logweir_engine::stage::{ParamError, Params, Slot, Stage, StageContext, StageKind, make, schema_of};
+use polars::prelude::{Column, DataFrame, DataType, TimeUnit};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::support::conformal::Conformal;
+use crate::support::learning::{ScoreTable, read_json, write_json};
+use crate::support::table::write_parquet;
+use crate::support::traces::{Fold, Split, Traces, read_labels, read_split, read_types};
+
+/// The `fusion` kind.
+pub fn kind() -> StageKind {
+    StageKind {
+        name: "fusion",
+        about: "one score per session: logistic regression over bounded model scores, or their mean without labels",
+        version: 1,
+        code: crate::code("fusion"),
+        inputs: const {
+            &[
+                Slot::file("sessions", "sessions.parquet"),
+                Slot::file("labels", "sessions.csv"),
+                Slot::file("split", "split.parquet"),
+                Slot::file("types", "types.csv: named on the card").optional(),
+                Slot::directory("lgbm", "model directory of `lightgbm`").optional(),
+                Slot::directory("ae", "model directory of `autoencoder`").optional(),
+                Slot::directory("profile", "model directory of `profile`").optional(),
+            ]
+        },
+        outputs: const {
+            &[
+                Slot::directory("model", "fusion.json, card.json"),
+                Slot::file("scores", "scores.parquet: every score of every session"),
+            ]
+        },
+        schema: schema_of::<FusionParams>,
+        make: make::<FusionParams, Fusion>,
+    }
+}
+
+/// Parameters of `fusion`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FusionParams {
+    /// Fewest labelled train anomalies for fitted weights; with fewer the score is the mean of the inputs.
+    pub min_anomalies: u32,
+    /// L2 regularisation of the weights.
+    pub alpha: f64,
+    /// Margin (log-odds) of the supervised model at which its input has moved by 0.23 from 0.5; larger is flatter.
+    pub margin_scale: f64,
+    /// Surprise (`-ln p`) at which the input of the autoencoder or the profile is 0.5.
+    pub surprise_scale: f64,
+    /// Fit on scores of models that never saw an anomaly's type, too.
+    pub leave_type_out: bool,
+}
+
+impl Default for FusionParams {
+    fn default() -> Self {
+        Self { min_anomalies: 10, alpha: 1.0, margin_scale: 4.0, surprise_scale: 5.0, leave_type_out: true }
+    }
+}
+
+impl Params for FusionParams {
+    fn check(&self) -> Vec<ParamError> {
+        let mut errors = Vec::new();
+        for (path, value) in [("margin_scale", self.margin_scale), ("surprise_scale", self.surprise_scale)] {
+            if !(value > 0.0 && value.is_finite()) {
+                errors.push(ParamError::new(path, "must be above 0"));
+            }
+        }
+        if !(self.alpha >= 0.0 && self.alpha.is_finite()) {
+            errors.push(ParamError::new("alpha", "must be at least 0"));
+        }
+        errors
+    }
+}
+
+/// The stage.
+pub struct Fusion(FusionParams);
+
+impl From<FusionParams> for Fusion {
+    fn from(params: FusionParams) -> Self {
+        Self(params)
+    }
+}
+
+/// How a model's raw score becomes a bounded input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Squash {
+    /// `1 / (1 + exp(-margin / scale))`.
+    Margin {
+        /// Log-odds.
+        scale: f64,
+    },
+    /// `s / (s + scale)` of the surprise `s = -ln p` against a benign reference.
+    Surprise {
+        /// Surprise at 0.5.
+        scale: f64,
+        /// Benign validation scores.
+        reference: Conformal,
+    },
+}
+
+impl Squash {
+    /// Returns the bounded input, in [0, 1], strictly growing with the score up to the precision of f64.
+    pub fn at(&self, score: f64) -> f64 {
+        match self {
+            Self::Margin { scale } => 1.0 / (1.0 + (-score / scale).exp()),
+            Self::Surprise { scale, reference } => {
+                let s = reference.surprise(score).max(0.0);
+                s / (s + scale)
+            }
+        }
+    }
+}
+
+/// One input of the fusion.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    /// `lgbm`, `ae` or `profile`.
+    pub name: String,
+    /// How its raw score is bounded.
+    pub squash: Squash,
+    /// Weight; never negative.
+    pub weight: f64,
+}
+
+/// Which rule made the score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// Logistic regression.
+    Logistic,
+    /// Mean of the bounded inputs: too few labelled anomalies.
+    Mean,
+}
+
+/// The fusion as stored and applied.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// The rule.
+    pub rule: Rule,
+    /// Why this rule.
+    pub why: String,
+    /// Inputs in order.
+    pub inputs: Vec<Input>,
+    /// Intercept of the logistic regression.
+    pub intercept: f64,
+}
+
+impl Model {
+    /// Loads `fusion.json` of a model directory.
+    ///
+    /// # Errors
+    /// The file is missing or malformed.
+    pub fn load(directory: &Path) -> anyhow::Result<Self> {
+        read_json(&directory.join("fusion.json"))
+    }
+
+    /// Returns the score in [0, 1] from the raw scores, in the order of the inputs.
+    ///
+    /// # Panics
+    /// Another number of scores than inputs.
+    pub fn score(&self, raw: &[f64]) -> f64 {
+        assert_eq!(raw.len(), self.inputs.len(), "one raw score for each input");
+        let sum: f64 = self.inputs.iter().zip(raw).map(|(input, &r)| input.weight * input.squash.at(r)).sum();
+        match self.rule {
+            Rule::Logistic => 1.0 / (1.0 + (-(sum + self.intercept)).exp()),
+            Rule::Mean => sum,
+        }
+    }
+
+    /// Says what speaks for an anomaly where the profile has nothing to say.
+    pub fn reason(&self, raw: &[f64], reason: &str) -> String {
+        if !reason.is_empty() {
+            return reason.to_owned();
+        }
+        let strongest = self
+            .inputs
+            .iter()
+            .zip(raw)
+            .map(|(input, &r)| (input, input.squash.at(r), r))
+            .filter(|(input, x, _)| input.weight > 0.0 && *x > 0.5)
+            .max_by(|a, b| (a.0.weight * a.1).total_cmp(&(b.0.weight * b.1)));
+        match strongest {
+            Some((input, _, r)) if input.name == "lgbm" => {
+                format!("counts are those of a benign session; order and positions resemble known anomalies (margin {r:.2})")
+            }
+            Some((input, x, r)) => format!("unusual combination of event counts ({} {r:.4}, rank {x:.3})", input.name),
+            None => String::new(),
+        }
+    }
+}
+
+/// Raw scores of one model, by session.
+struct Member {
+    name: &'static str,
+    squash: Squash,
+    raw: Vec<f64>,
+    /// Scores that did not see the session's block.
+    oof: Vec<f64>,
+    /// Scores that did not see the session's anomaly type.
+    lto: Vec<f64>,
+}
+
+/// Columns of `scores.parquet`, all optional numbers, by session.
+pub struct Columns {
+    /// Raw margin, calibrated probability.
+    pub lgbm: Option<(Vec<f64>, Vec<f64>)>,
+    /// Error, z-score, rank.
+    pub ae: Option<(Vec<f64>, Vec<f64>, Vec<f64>)>,
+    /// Distance, rank.
+    pub profile: Option<(Vec<f64>, Vec<f64>)>,
+    /// Fused score.
+    pub fusion: Vec<f64>,
+    /// The fused score, and each model's raw one, from models that had not seen the session (train: its block;
+    /// validation: all of it); only the pipeline has them.
+    pub unseen: Option<Vec<(String, Vec<f64>)>>,
+    /// Reason.
+    pub reason: Vec<String>,
+}
+
+impl Columns {
+    /// The score columns as a frame, in the order of `scores.parquet`.
+    ///
+    /// # Panics
+    /// Columns differ in length.
+    pub fn into_columns(self) -> Vec<Column> {
+        let n = self.fusion.len();
+        let column = |name: &str, values: Option<Vec<f64>>| match values {
+            Some(values) => Column::new(name.into(), values),
+            None => Column::new(name.into(), vec![None::<f64>; n]),
+        };
+        let (lgbm, p) = self.lgbm.unzip();
+        let (ae, z, rank) = match self.ae {
+            Some((ae, z, rank)) => (Some(ae), Some(z), Some(rank)),
+            None => (None, None, None),
+        };
+        let (profile, profile_rank) = self.profile.unzip();
+        let mut columns = vec![
+            column("lgbm", lgbm),
+            column("p_lgbm", p),
+            column("ae", ae),
+            column("z_ae", z),
+            column("ae_bounded", rank),
+            column("profile", profile),
+            column("profile_bounded", profile_rank),
+            Column::new("fusion".into(), self.fusion),
+            Column::new("reason".into(), self.reason),
+        ];
+        for (name, values) in self.unseen.into_iter().flatten() {
+            columns.push(Column::new(name.into(), values));
+        }
+        columns
+    }
+}
+
+/// Times in microseconds as a datetime column.
+///
+/// # Errors
+/// Never for valid times; the cast is checked by the library.
+pub fn time_column(name: &str, micros: &[i64]) -> anyhow::Result<Column> {
+    Ok(Column::new(name.into(), micros).cast(&DataType::Datetime(TimeUnit::Microseconds, None))?)
+}
+
+impl Stage for Fusion {
+    fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
+        let traces = Traces::read(cx.input("sessions")?)?;
+        let labels = read_labels(cx.input("labels")?, &traces.ids)?;
+        let split = read_split(cx.input("split")?, &traces.ids)?;
+        let types = cx.optional("types").map(read_types).transpose()?.unwrap_or_default();
+        let mut columns = Columns {
+            lgbm: None,
+            ae: None,
+            profile: None,
+            fusion: Vec::with_capacity(traces.len()),
+            unseen: None,
+            reason: vec![String::new(); traces.len()],
+        };
+        let mut members = Vec::new();
+        if let Some((member, p)) = self.lgbm(cx.optional("lgbm"), &traces)? {
+            columns.lgbm = Some((member.raw.clone(), p));
+            members.push(member);
+        }
+        if let Some((member, z, rank)) = self.ae(cx.optional("ae"), &traces)? {
+            columns.ae = Some((member.raw.clone(), z, rank));
+            members.push(member);
+        }
+        if let Some((member, rank, reason)) = self.profile(cx.optional("profile"), &traces)? {
+            columns.profile = Some((member.raw.clone(), rank));
+            columns.reason = reason;
+            members.push(member);
+        }
+        ensure!(
+            !members.is_empty(),
+            "no model was trained, so there is nothing to fuse: check the cards in the model directories"
+        );
+        let (model, training) = self.fit(&members, &labels, &split)?;
+        if model.rule == Rule::Mean {
+            cx.info(format!("fusion is the mean of its inputs: {}", model.why));
+        }
+        for s in 0..traces.len() {
+            let raw: Vec<f64> = members.iter().map(|m| m.raw[s]).collect();
+            let score = model.score(&raw);
+            ensure!(score.is_finite(), "the fused score of session `{}` is {score}", traces.ids[s]);
+            columns.fusion.push(score);
+            columns.reason[s] = model.reason(&raw, &columns.reason[s]);
+        }
+        let unseen = |s: usize| model.score(&members.iter().map(|m| m.oof[s]).collect::<Vec<_>>());
+        let mut oof = vec![("fusion_oof".to_owned(), (0..traces.len()).map(unseen).collect())];
+        oof.extend(members.iter().map(|m| (format!("{}_oof", m.name), m.oof.clone())));
+        columns.unseen = Some(oof);
+        let out = cx.output("model")?;
+        write_json(&out.join("fusion.json"), &model)?;
+        let mut kinds: Vec<&String> = types.values().collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let weights: serde_json::Map<String, Value> =
+            model.inputs.iter().map(|i| (i.name.clone(), json!(i.weight))).collect();
+        let card = json!({
+            "trained": true, "parameters": self.0, "training": training, "rule": model.rule, "why": model.why,
+            "weights": weights, "intercept": model.intercept, "anomaly_types": kinds,
+        });
+        write_json(&out.join("card.json"), &card)?;
+        let mut all = vec![
+            Column::new("session_id".into(), &traces.ids),
+            time_column("timestamp", &traces.starts)?,
+            time_column("end", &traces.ends)?,
+            Column::new("fold".into(), split.folds.iter().map(|f| f.name()).collect::<Vec<_>>()),
+            Column::new("label".into(), labels.iter().map(|l| l.map(i32::from)).collect::<Vec<_>>()),
+            Column::new("censored".into(), &traces.censored),
+        ];
+        all.extend(columns.into_columns());
+        write_parquet(cx.output("scores")?, &mut DataFrame::new_infer_height(all)?)
+    }
+}
+
+/// The scores of a model directory for exactly these sessions; `None` where there is no directory or no model.
+fn table(directory: Option<&Path>, traces: &Traces) -> anyhow::Result<Option<(ScoreTable, Value)>> {
+    let Some(directory) = directory else { return Ok(None) };
+    let card: Value = read_json(&directory.join("card.json"))?;
+    if card["trained"] != true {
+        return Ok(None);
+    }
+    let table = ScoreTable::read(&directory.join("scores.parquet"))?;
+    ensure!(table.ids == traces.ids, "{} scored other sessions than the sessions table has", directory.display());
+    Ok(Some((table, card)))
+}
+
+/// Takes a column by session that must not have nulls.
+fn complete(table: &ScoreTable, column: &str) -> anyhow::Result<Vec<f64>> {
+    let values = table.session_max(column)?;
+    values
+        .into_iter()
+        .enumerate()
+        .map(|(s, v)| v.with_context(|| format!("session `{}` has no `{column}`", table.ids[s])))
+        .collect()
+}
+
+impl Fusion {
+    fn surprise(&self, reference: Conformal) -> Squash {
+        Squash::Surprise { scale: self.0.surprise_scale, reference }
+    }
+
+    fn lgbm(&self, directory: Option<&Path>, traces: &Traces) -> anyhow::Result<Option<(Member, Vec<f64>)>> {
+        let Some((table, _)) = table(directory, traces)? else { return Ok(None) };
+        let member = Member {
+            name: "lgbm",
+            squash: Squash::Margin { scale: self.0.margin_scale },
+            raw: complete(&table, "raw")?,
+            oof: complete(&table, "raw_oof")?,
+            lto: complete(&table, "raw_lto")?,
+        };
+        Ok(Some((member, complete(&table, "p")?)))
+    }
+
+    fn ae(&self, directory: Option<&Path>, traces: &Traces) -> anyhow::Result<Option<(Member, Vec<f64>, Vec<f64>)>> {
+        let Some((table, _)) = table(directory, traces)? else { return Ok(None) };
+        let directory = directory.context("a table has a directory")?;
+        let scaler: crate::autoencoder::Scaler = read_json(&directory.join("scaler.json"))?;
+        let raw = complete(&table, "error")?;
+        let squash = self.surprise(scaler.reference);
+        let member = Member { name: "ae", squash, oof: raw.clone(), lto: raw.clone(), raw };
+        Ok(Some((member, complete(&table, "z")?, complete(&table, "bounded")?)))
+    }
+
+    fn profile(
+        &self,
+        directory: Option<&Path>,
+        traces: &Traces,
+    ) -> anyhow::Result<Option<(Member, Vec<f64>, Vec<String>)>> {
+        let Some((table, _)) = table(directory, traces)? else { return Ok(None) };
+        let directory = directory.context("a table has a directory")?;
+        let oof = complete(&table, "distance_oof")?;
+        let member = Member {
+            name: "profile",
+            squash: self.surprise(crate::profile::reference(directory)?),
+            raw: complete(&table, "distance")?,
+            lto: oof.clone(),
+            oof,
+        };
+        Ok(Some((member, complete(&table, "bounded")?, table.text_at_max("distance", "reason")?)))
+    }
+
+    /// Chooses the rule and fits the weights.
+    fn fit(
+        &self,
+        members: &[Member],
+        labels: &[Option<bool>],
+        split: &Split,
+    ) -> anyhow::Result<(Model, Value)> {
+        let known: Vec<(usize, bool)> = (0..labels.len())
+            .filter(|&s| split.folds[s] == Fold::Train)
+            .filter_map(|s| Some((s, labels[s]?)))
+            .collect();
+        let anomalies = known.iter().filter(|k| k.1).count();
+        let normals = known.len() - anomalies;
+        let training = json!({"sessions": known.len(), "anomalies": anomalies, "rows": known.len()});
+        let input = |m: &Member, weight| Input { name: m.name.to_owned(), squash: m.squash.clone(), weight };
+        let mean = |why: String| Model {
+            rule: Rule::Mean,
+            why,
+            inputs: members.iter().map(|m| input(m, 1.0 / members.len() as f64)).collect(),
+            intercept: 0.0,
+        };
+        let needed = self.0.min_anomalies.max(1) as usize;
+        if anomalies < needed || normals == 0 {
+            let why = format!(
+                "{anomalies} labelled anomalies and {normals} labelled normal sessions in train; fitted weights need \
+                 {needed} and 1"
+            );
+            return Ok((mean(why), training));
+        }
+        let mut rows = Vec::new();
+        let mut targets = Vec::new();
+        for &(s, label) in &known {
+            rows.push(members.iter().map(|m| m.squash.at(m.oof[s])).collect::<Vec<_>>());
+            targets.push(label);
+            if self.0.leave_type_out {
+                rows.push(members.iter().map(|m| m.squash.at(m.lto[s])).collect());
+                targets.push(label);
+            }
+        }
+        match regression::fit(&rows, &targets, self.0.alpha)? {
+            Some((weights, intercept)) => {
+                let inputs = members.iter().zip(&weights).map(|(m, &w)| input(m, w)).collect();
+                let why = format!("{anomalies} labelled anomalies and {normals} labelled normal sessions in train");
+                Ok((Model { rule: Rule::Logistic, why, inputs, intercept }, training))
+            }
+            None => Ok((mean("no input tells train anomalies from normal sessions".to_owned()), training)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -23,12 +23,17 @@ pub mod profile;
 
 pub mod fusion;
 
+pub mod score;
+
 pub mod evaluate;
 pub mod export;
 pub mod plots;
 pub mod report;
 
 pub mod support;
+
+#[cfg(test)]
+mod testing;
 
 use logweir_engine::stage::Registry;
 
@@ -56,6 +61,7 @@ pub fn registry() -> Registry {
     registry.add(lightgbm::kind());
     registry.add(autoencoder::kind());
     registry.add(profile::kind());
+    registry.add(fusion::kind());
     registry.add(evaluate::kind());
     registry.add(export::kind());
     registry.add(report::kind());

@@ -2,7 +2,9 @@
 //!
 //! Equal rows are trained on once, weighted by how often they occur, and the classes are balanced. The number of rounds
 //! is chosen by average precision on validation with a floor, because average precision saturates after a few trees.
-//! Isotonic calibration uses out-of-fold margins of train sessions, which neither the rounds nor a model saw.
+//! Isotonic calibration uses out-of-fold margins of train sessions, which neither the rounds nor a model saw. The
+//! stored model is then fitted on train and validation together, as a log drifts; what is reported on validation, and
+//! what thresholds are chosen on (`raw_oof`), comes from the model that saw train only.
 //! Without both classes in train nothing is fitted: the card says why, scores are null, the pipeline goes on.
 
 pub mod sys;
@@ -97,6 +99,9 @@ pub struct LightgbmParams {
     /// Censored copies of each distinct benign train session, cut at even shares of its duration; 0 for none. Needs
     /// the inputs `sessions` and `templates`.
     pub censored_copies: u32,
+    /// Train the stored model on train and validation, once validation has chosen the rounds. Validation sessions keep
+    /// a margin of the model that saw train only (`raw_oof`).
+    pub refit: bool,
     /// Fewest train anomalies of a type for a model that leaves the type out.
     pub min_type: u32,
 }
@@ -118,6 +123,7 @@ impl Default for LightgbmParams {
             balanced: true,
             multiplicity: Multiplicity::Linear,
             censored_copies: 2,
+            refit: true,
             min_type: 3,
         }
     }
@@ -239,7 +245,8 @@ fn write_trained(
     importance.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     let importance: serde_json::Map<String, serde_json::Value> =
         importance.iter().take(50).map(|&(i, gain)| (rows.names[i].clone(), json!(gain))).collect();
-    let validation = validation_metrics(rows, &trained.raw, &p);
+    let p_oof: Vec<f64> = trained.raw_oof.iter().map(|&r| trained.calibration.at(r)).collect();
+    let validation = validation_metrics(rows, &trained.raw_oof, &p_oof);
     let card = json!({
         "trained": true,
         "parameters": params,

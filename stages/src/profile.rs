@@ -1,9 +1,10 @@
 //! The `profile` kind: how far a session's event counts are from the nearest benign session.
 //!
 //! Distance: sum over templates of idf times the difference of `ln(1 + count)`, against every distinct benign count
-//! vector. A session still open at the end of the log may also match the beginning of a benign one, if at that point a
-//! benign session has once been silent for as long as this one is; so a block written a minute ago is not called
-//! unusual for its missing deletion, and one that stopped in the middle of its write hours ago is.
+//! vector. A session may also match the beginning of a benign one, if at that point a benign session has once been
+//! silent for as long as this one is before the log ends; so a block written a minute ago is not called unusual for its
+//! missing deletion, and one that stopped in the middle of its write hours ago is. The silence says all there is to
+//! know: whether a session was called censored, which depends on a cut-off in hours, does not matter here.
 
 mod index;
 
@@ -49,13 +50,16 @@ pub fn kind() -> StageKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProfileParams {
-    /// Let sessions still open at the end of the log match beginnings of benign sessions.
+    /// Let sessions that may go on after the end of the log match beginnings of benign sessions.
     pub prefixes: bool,
     /// A beginning matches if the session has been silent for at most this many times the longest silence that a
     /// benign session had there.
     pub slack: f64,
     /// Silence that any beginning is granted, seconds.
     pub grace: f64,
+    /// Gather benign sessions of validation, too. Validation sessions keep a distance to those of train only
+    /// (`distance_oof`), which the reference is made of.
+    pub refit: bool,
     /// Threshold on the card: this quantile of benign validation distances.
     pub threshold: f64,
     /// Reasons are given for sessions whose rank against benign validation is at least this.
@@ -64,7 +68,7 @@ pub struct ProfileParams {
 
 impl Default for ProfileParams {
     fn default() -> Self {
-        Self { prefixes: true, slack: 2.0, grace: 60.0, threshold: 0.995, explain: 0.9 }
+        Self { prefixes: true, slack: 2.0, grace: 60.0, refit: true, threshold: 0.995, explain: 0.9 }
     }
 }
 
@@ -118,7 +122,13 @@ impl Stage for Profile {
         };
         let train = of(Fold::Train, benign);
         cx.progress(0, 2, "steps");
-        let index = Index::fit(&traces, &templates, &train, &split.blocks, self.0.prefixes);
+        let mut fitted = train.clone();
+        if self.0.refit {
+            fitted.extend(of(Fold::Validation, benign));
+        }
+        let blocks: Vec<u32> =
+            (0..traces.len()).map(|s| if split.folds[s] == Fold::Train { split.blocks[s] } else { HELD }).collect();
+        let index = Index::fit(&traces, &templates, &fitted, &blocks, self.0.prefixes);
         index.write(&out.join("profile.parquet"))?;
         // What is scored is what was stored, but for the blocks, which only cross-fitting needs.
         let mut index = index;
@@ -128,9 +138,11 @@ impl Stage for Profile {
         let queries = index.queries(&self.0, &traces, &local);
         let found = cx.in_pool(|| index.nearest_all(&queries.distinct))?;
         let distance: Vec<f64> = queries.of.iter().map(|&q| found[q as usize].0).collect();
-        let distance_oof = cx.in_pool(|| cross_fitted(&index, &queries, &distance, &train, &split.blocks))?;
+        let held: Vec<usize> =
+            (0..traces.len()).filter(|&s| matches!(split.folds[s], Fold::Train | Fold::Validation)).collect();
+        let distance_oof = cx.in_pool(|| cross_fitted(&index, &queries, &distance, &held, &blocks))?;
 
-        let mut reference: Vec<f64> = of(Fold::Validation, benign).iter().map(|&s| distance[s]).collect();
+        let mut reference: Vec<f64> = of(Fold::Validation, benign).iter().map(|&s| distance_oof[s]).collect();
         let mut reference_fold = Fold::Validation;
         if reference.is_empty() {
             cx.warn("validation holds no benign session: the distance is referred to cross-fitted train sessions");
@@ -165,7 +177,7 @@ impl Stage for Profile {
         let card = json!({
             "trained": true,
             "parameters": self.0,
-            "training": {"rows": train.len(), "sessions": train.len(), "anomalies": 0,
+            "training": {"rows": fitted.len(), "sessions": fitted.len(), "anomalies": 0,
                 "labels": if benign.is_some() { "only sessions labelled normal" } else { "none: all train sessions" }},
             "complete_vectors": model.index.complete.len(),
             "prefix_vectors": model.index.prefixes.len(),
@@ -177,16 +189,19 @@ impl Stage for Profile {
     }
 }
 
-/// Distance of each benign train session to those of other blocks; other sessions keep theirs.
+/// Block of sessions outside train: validation is one block, held out as a whole.
+const HELD: u32 = 31;
+
+/// Distance of each of the sessions `held` to those of other blocks; other sessions keep theirs.
 fn cross_fitted(
     index: &Index,
     queries: &Queries,
     distance: &[f64],
-    train: &[usize],
+    held: &[usize],
     blocks: &[u32],
 ) -> Vec<f64> {
     // Queries of one block that are equal have one answer.
-    let mut keys: Vec<(u32, u32)> = train.iter().map(|&s| (queries.of[s], blocks[s])).collect();
+    let mut keys: Vec<(u32, u32)> = held.iter().map(|&s| (queries.of[s], blocks[s])).collect();
     keys.sort_unstable();
     keys.dedup();
     let found: Vec<f64> = keys
@@ -194,7 +209,7 @@ fn cross_fitted(
         .map(|&(query, block)| index.nearest(&queries.distinct[query as usize], Some(block)).0)
         .collect();
     let mut out = distance.to_vec();
-    for &s in train {
+    for &s in held {
         let at = keys.binary_search(&(queries.of[s], blocks[s])).expect("every key was collected");
         out[s] = found[at];
     }
@@ -227,7 +242,7 @@ impl Index {
     /// The least silence, in milliseconds, that a benign beginning must have had to match; `None` where beginnings do
     /// not match at all. In powers of two, so that sessions of equal counts rarely differ.
     fn silence(&self, params: &ProfileParams, trace: &Trace<'_>) -> Option<i64> {
-        if !trace.censored || !params.prefixes {
+        if !params.prefixes {
             return None;
         }
         if trace.silence as f64 <= params.grace * 1000.0 {
@@ -380,6 +395,15 @@ impl Model {
         }
         text
     }
+}
+
+/// Reads the benign validation distances of a model directory.
+///
+/// # Errors
+/// The file is missing or malformed.
+pub fn reference(directory: &Path) -> anyhow::Result<Conformal> {
+    let about: About = read_json(&directory.join("profile.json"))?;
+    Ok(about.reference)
 }
 
 #[cfg(test)]

@@ -283,7 +283,9 @@ fn write_files(
     out.flush().with_context(|| format!("cannot write `{}`", labels.display()))?;
     let text = serde_json::to_string_pretty(&summary)? + "\n";
     let mut out = create(about)?;
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).with_context(|| format!("cannot write `{}`", about.display()))?;
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .with_context(|| format!("cannot write `{}`", about.display()))?;
     Ok(summary)
 }
 
@@ -325,7 +327,8 @@ impl Stage for Simulate {
             cx.progress(done, total, "seconds");
             cx.check_cancelled()
         };
-        let summary = write_files(&self.0, cx.output("log")?, cx.output("labels")?, cx.output("about")?, &mut progress)?;
+        let summary =
+            write_files(&self.0, cx.output("log")?, cx.output("labels")?, cx.output("about")?, &mut progress)?;
         cx.info(format!(
             "simulated {} sessions, {} lines, {} anomalous",
             summary.sessions, summary.lines, summary.anomalies

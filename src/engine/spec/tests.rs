@@ -302,3 +302,20 @@ fn no_damage_to_the_text_makes_it_panic() {
         let _ = try_load(&format!("{before}{}", &after[next..]), None, &["stages.first.with.rows=3"]);
     }
 }
+
+/// The example of the reference is sound, and the schema agrees.
+#[test]
+fn the_documented_example_loads() {
+    let page = include_str!("../../../docs/pipeline-yaml.md");
+    let (_, rest) = page.split_once("```yaml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let spec = spec(example);
+    let names: Vec<&str> = spec.stages.iter().map(|stage| stage.name.as_str()).collect();
+    assert_eq!(names, ["count", "top[n=10]", "top[n=100]"]);
+    let document = raw::parse(example).ok().unwrap().value;
+    assert!(jsonschema::is_valid(&crate::schema::pipeline(&registry()), &document));
+    // Every code a user can meet is explained.
+    for code in include_str!("error.rs").split('"').filter_map(|text| text.strip_prefix("spec::")) {
+        assert!(page.contains(&format!("`{code}`")) || page.contains(&format!("`spec::{code}`")), "{code}");
+    }
+}

@@ -182,8 +182,13 @@ pub(super) fn train(
     let mut order: Vec<usize> = (0..train.weights.len()).collect();
     let (mut curve, mut best) = (Vec::new(), (0, f64::INFINITY));
     for epoch in 1..=params.epochs as usize {
-        order.shuffle(&mut random);
-        for batch in order.chunks(params.batch as usize) {
+        let batches = order.len().div_ceil(params.batch as usize);
+        for pass in 0..(params.min_batches as usize).div_ceil(batches) * batches {
+            if pass % batches == 0 {
+                order.shuffle(&mut random);
+            }
+            let from = pass % batches * params.batch as usize;
+            let batch = &order[from..(from + params.batch as usize).min(order.len())];
             cx.check_cancelled()?;
             let total: f64 = batch.iter().map(|&row| train.weights[row]).sum();
             let mut clean = vec![0.0; batch.len() * columns];

@@ -13,6 +13,9 @@ use crate::support::learning::{Rows, censored_rows, cut_shares};
 use crate::support::sparse::Csr;
 use crate::support::traces::{Fold, Templates, Traces};
 
+/// Block of validation rows: held out of the model that chooses the rounds.
+const VALIDATION: u32 = u32::MAX;
+
 /// What training yields.
 pub(super) struct Trained {
     /// The model.
@@ -21,7 +24,8 @@ pub(super) struct Trained {
     pub(super) calibration: Isotonic,
     /// Margin of each row.
     pub(super) raw: Vec<f64>,
-    /// Margin of each train row from the model that did not see its block; elsewhere `raw`.
+    /// Margin of each train row from the model that did not see its block, and of each validation row from the model
+    /// that saw train only; elsewhere `raw`.
     pub(super) raw_oof: Vec<f64>,
     /// Margin of each train anomaly from the model that saw neither its type; elsewhere `raw_oof`.
     pub(super) raw_lto: Vec<f64>,
@@ -76,7 +80,7 @@ fn distil(rows: &Rows, of: &[(usize, bool)], types: &BTreeMap<String, String>, c
         blocks: distinct
             .first
             .iter()
-            .map(|&i| (i < originals).then(|| rows.split.blocks[rows.session[of[i].0]]))
+            .map(|&i| (i < originals).then(|| block(rows, of[i].0)))
             .collect(),
         types: vec![BTreeSet::new(); n],
         copies: distinct.first.iter().filter(|&&i| i >= originals).count(),
@@ -97,6 +101,10 @@ fn distil(rows: &Rows, of: &[(usize, bool)], types: &BTreeMap<String, String>, c
         }
     }
     out
+}
+
+fn block(rows: &Rows, row: usize) -> u32 {
+    if rows.fold(row) == Fold::Validation { VALIDATION } else { rows.split.blocks[rows.session[row]] }
 }
 
 impl Distilled {
@@ -136,7 +144,7 @@ impl Distilled {
     }
 
     /// Trains on a subset for a fixed number of rounds.
-    fn fit(&self, params: &LightgbmParams, subset: &[usize], rounds: usize) -> anyhow::Result<Booster> {
+    fn fit(&self, params: &LightgbmParams, subset: &[usize], rounds: usize) -> anyhow::Result<String> {
         let train = self.dataset(params, subset)?;
         let mut training = Training::new(&train, None, &library_parameters(params))?;
         for _ in 0..rounds {
@@ -144,7 +152,7 @@ impl Distilled {
                 break;
             }
         }
-        Booster::from_text(&training.text(rounds)?)
+        training.text(rounds)
     }
 }
 
@@ -175,18 +183,28 @@ pub(super) fn train(
     let labelled = |fold: Fold| -> Vec<(usize, bool)> {
         rows.of(fold).into_iter().filter_map(|row| Some((row, rows.label(row)?))).collect()
     };
-    let (train_rows, validation_rows) = (labelled(Fold::Train), labelled(Fold::Validation));
-    let copies = match traces {
-        Some((traces, templates)) => Some(benign_copies(cx, params, features, rows, traces, templates)?),
-        None => None,
+    let (mut fitted_rows, validation_rows) = (labelled(Fold::Train), labelled(Fold::Validation));
+    let copies = |folds: &[Fold]| match traces {
+        Some((traces, templates)) => benign_copies(cx, params, features, rows, traces, templates, folds).map(Some),
+        None => Ok(None),
     };
-    let train = distil(rows, &train_rows, types, copies.as_ref());
+    let train = distil(rows, &fitted_rows, types, copies(&[Fold::Train])?.as_ref());
+    let (mut text, rounds, curve) = fit_by_validation(cx, params, &train, rows, &validation_rows)?;
+    let train_only = Booster::from_text(&text)?;
+    let train = if params.refit && !validation_rows.is_empty() {
+        fitted_rows.extend(&validation_rows);
+        let both = distil(rows, &fitted_rows, types, copies(&[Fold::Train, Fold::Validation])?.as_ref());
+        let everything: Vec<usize> = (0..both.labels.len()).collect();
+        text = both.fit(params, &everything, rounds)?;
+        both
+    } else {
+        train
+    };
     let everything: Vec<usize> = (0..train.labels.len()).collect();
-    let (text, rounds, curve) = fit_by_validation(cx, params, &train, rows, &validation_rows)?;
     let booster = Booster::from_text(&text)?;
 
     // One model without each block, and one without each anomaly type; all independent of each other.
-    let blocks: BTreeSet<u32> = train.blocks.iter().flatten().copied().collect();
+    let blocks: BTreeSet<u32> = train.blocks.iter().flatten().copied().filter(|&b| b != VALIDATION).collect();
     let mut by_type: BTreeMap<&String, f64> = BTreeMap::new();
     for (i, kinds) in train.types.iter().enumerate() {
         for kind in kinds {
@@ -212,7 +230,8 @@ pub(super) fn train(
             .map(|(held, rest)| {
                 cx.check_cancelled()?;
                 let margins = if train.two_classes(rest) {
-                    Some(train.fit(params, rest, rounds)?.margins(&train.rows.select(held))?)
+                    let booster = Booster::from_text(&train.fit(params, rest, rounds)?)?;
+                    Some(booster.margins(&train.rows.select(held))?)
                 } else {
                     None
                 };
@@ -223,8 +242,12 @@ pub(super) fn train(
     })??;
 
     let raw = margins(&booster, &rows.matrix.rows)?;
-    let own = booster.margins(&train.rows)?;
-    let (mut oof, mut lto) = (own, vec![None::<f64>; train.labels.len()]);
+    let mut oof = booster.margins(&train.rows)?;
+    let held: Vec<usize> = everything.iter().copied().filter(|&i| train.blocks[i] == Some(VALIDATION)).collect();
+    for (&i, margin) in held.iter().zip(train_only.margins(&train.rows.select(&held))?) {
+        oof[i] = margin;
+    }
+    let mut lto = vec![None::<f64>; train.labels.len()];
     for (task, ((held, _), margins)) in tasks.iter().zip(&scored).enumerate() {
         for (&i, &margin) in held.iter().zip(margins.iter().flatten()) {
             if task < blocks.len() {
@@ -235,14 +258,16 @@ pub(super) fn train(
         }
     }
     let (mut raw_oof, mut raw_lto) = (raw.clone(), raw.clone());
-    for (&(row, _), &group) in train_rows.iter().zip(&train.groups) {
+    for (&(row, _), &group) in fitted_rows.iter().zip(&train.groups) {
         raw_oof[row] = oof[group as usize];
         raw_lto[row] = lto[group as usize].unwrap_or(oof[group as usize]);
     }
     let targets: Vec<f64> = train.labels.iter().map(|&y| f64::from(u8::from(y))).collect();
-    // Copies stand for no session of the log: they have no say in how probable an anomaly is.
+    // Copies stand for no session of the log, and validation has chosen the rounds: neither has a say in how probable
+    // an anomaly is.
+    let counts = train.counts.iter().zip(&train.blocks);
     let weights: Vec<f64> =
-        train.counts.iter().zip(&train.blocks).map(|(&n, block)| if block.is_some() { n } else { 0.0 }).collect();
+        counts.map(|(&n, block)| if block.is_some_and(|b| b != VALIDATION) { n } else { 0.0 }).collect();
     Ok(Trained {
         calibration: Isotonic::fit(&oof, &targets, &weights),
         gains: booster.gains(rows.matrix.rows.columns)?,
@@ -308,7 +333,7 @@ fn fit_by_validation(
     Ok((training.text(rounds)?, rounds, curve))
 }
 
-/// Censored copies of the distinct benign train sessions.
+/// Censored copies of the distinct benign sessions of some folds.
 fn benign_copies(
     cx: &StageContext<'_>,
     params: &LightgbmParams,
@@ -316,11 +341,12 @@ fn benign_copies(
     rows: &Rows,
     traces: &Traces,
     templates: &Templates,
+    folds: &[Fold],
 ) -> anyhow::Result<Csr> {
     anyhow::ensure!(traces.ids == rows.ids, "the sessions table and the features hold different sessions");
     let mut seen = BTreeSet::new();
     let benign: Vec<usize> = (0..traces.len())
-        .filter(|&s| rows.split.folds[s] == Fold::Train && rows.labels[s] == Some(false) && !traces.censored[s])
+        .filter(|&s| folds.contains(&rows.split.folds[s]) && rows.labels[s] == Some(false) && !traces.censored[s])
         .filter(|&s| seen.insert(&traces.events[traces.offsets[s]..traces.offsets[s + 1]]))
         .collect();
     let columns = rows.matrix.rows.columns;

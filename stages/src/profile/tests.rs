@@ -53,8 +53,8 @@ fn an_open_session_matches_a_beginning_that_was_once_as_silent() {
     let templates = templates(&["a", "b"]);
     let benign = traces(&[(&[0, 0, 1, 1], 60_000, false, 500)]);
     let index = Index::fit(&benign, &templates, &[0], &[0], true);
-    // The log ends at 500 s. Open since 480 s, since 100 s, and closed.
-    let asked = traces(&[(&[0, 0, 1], 0, true, 480), (&[0, 0, 1], 0, true, 100), (&[0, 0, 1], 0, false, 500)]);
+    // The log ends at 500 s. Silent since 480 s, and twice since 100 s.
+    let asked = traces(&[(&[0, 0, 1], 0, true, 480), (&[0, 0, 1], 0, true, 100), (&[0, 0, 1], 0, false, 100), (&[0], 0, false, 500)]);
     let found = distances(&index, &params(), &asked, &templates);
     assert_eq!(found[0], 0.0);
     assert!(found[1] > 0.0 && found[1] == found[2]);

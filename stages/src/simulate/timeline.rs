@@ -15,16 +15,31 @@ pub(super) enum Due {
     /// A line about a block.
     Line(Line),
     /// The writer of a task asks for its next block.
-    Next { task: u32 },
+    Next {
+        task: u32,
+    },
     /// Reader `wave` of the block's job accesses a block.
-    Read { block: u32, wave: u8 },
+    Read {
+        block: u32,
+        wave: u8,
+    },
     /// The name node has a block copied; `without` is a node that is silent.
-    Replicate { block: u32, without: u16, plan: Copying },
+    Replicate {
+        block: u32,
+        without: u16,
+        plan: Copying,
+    },
     /// A job's leftovers, then its data set, are deleted.
-    Cleanup { job: u16 },
-    Delete { job: u16 },
+    Cleanup {
+        job: u16,
+    },
+    Delete {
+        job: u16,
+    },
     /// An outage of the schedule begins.
-    Outage { index: u16 },
+    Outage {
+        index: u16,
+    },
 }
 
 /// What becomes of a replication.
@@ -58,17 +73,18 @@ pub(super) struct Line {
 /// while sessions are open.
 pub(super) struct Agenda {
     seconds: Vec<Vec<Due>>,
+    present: usize,
 }
 
 impl Agenda {
     /// An empty agenda of this many seconds.
     pub(super) fn new(seconds: usize) -> Self {
-        Self { seconds: (0..seconds).map(|_| Vec::new()).collect() }
+        Self { seconds: (0..seconds).map(|_| Vec::new()).collect(), present: 0 }
     }
 
-    /// Adds something at a time in seconds; times before the start count as the start.
+    /// Adds something at a time in seconds; times that are over count as the present.
     pub(super) fn add(&mut self, at: f64, due: Due) {
-        if let Some(second) = self.seconds.get_mut(at.max(0.0) as usize) {
+        if let Some(second) = self.seconds.get_mut((at.max(0.0) as usize).max(self.present)) {
             second.push(due);
         }
     }
@@ -81,6 +97,7 @@ impl Agenda {
     /// Frees a second that is over.
     pub(super) fn close(&mut self, second: usize) {
         self.seconds[second] = Vec::new();
+        self.present = second + 1;
     }
 }
 
@@ -138,20 +155,22 @@ pub(super) struct Node {
     pub(super) service: u32,
     /// How far its clock is off, seconds.
     pub(super) skew: f64,
-    threads: f64,
+    /// Its threads as a multiple of those of the average node.
+    busy: f64,
+    last: u32,
 }
 
 impl Node {
     /// A node of this address just after its start.
     pub(super) fn new(address: String, dice: &mut Dice) -> Self {
         let service = if dice.chance(0.1) { 18 } else { 19 };
-        Self { address, service, skew: 0.12 * dice.normal(), threads: dice.between(140.0, 150.0) }
+        let busy = if dice.chance(0.03) { dice.between(0.82, 0.95) } else { 1.0 + 0.01 * dice.normal() };
+        Self { address, service, skew: 0.03 * dice.normal(), busy, last: 140 }
     }
 
-    /// Returns the number of a new thread. `pace` is how many threads it stands for: in a simulation of fewer blocks
-    /// than the reference, each uses up the numbers of several.
-    pub(super) fn thread(&mut self, pace: f64, dice: &mut Dice) -> u32 {
-        self.threads += 1.0 + (pace - 1.0).max(0.0) * dice.between(0.5, 1.5);
-        self.threads as u32
+    /// Returns the number of a new thread, where the average node has had `threads`.
+    pub(super) fn thread(&mut self, threads: f64) -> u32 {
+        self.last = (self.last + 1).max((threads * self.busy) as u32);
+        self.last
     }
 }

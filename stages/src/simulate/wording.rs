@@ -103,7 +103,10 @@ impl Message {
                 "writeBlock blk_{block} received exception java.io.IOException: Could not read from stream"
             ),
             Self::ResponderInterrupted => {
-                say!("INFO dfs.DataNode$PacketResponder", "PacketResponder {number} for block blk_{block} Interrupted.");
+                say!(
+                    "INFO dfs.DataNode$PacketResponder",
+                    "PacketResponder {number} for block blk_{block} Interrupted."
+                );
             }
             Self::Received => {
                 say!("INFO dfs.DataNode$PacketResponder", "Received block blk_{block} of size {size} from /{node}");
@@ -119,7 +122,9 @@ impl Message {
                 "INFO dfs.DataNode$BlockReceiver",
                 "{node}:50010:Exception writing block blk_{block} to mirror {other}:50010"
             ),
-            Self::EmptyPacket => say!("INFO dfs.DataNode$BlockReceiver", "Receiving empty packet for block blk_{block}"),
+            Self::EmptyPacket => {
+                say!("INFO dfs.DataNode$BlockReceiver", "Receiving empty packet for block blk_{block}");
+            }
             Self::ReceiveFailed => {
                 say!("INFO dfs.DataNode$BlockReceiver", "Exception in receiveBlock for block blk_{block} {broken}");
             }
@@ -131,27 +136,27 @@ impl Message {
                     "Changing block file offset of block blk_{block} from 0 to {number} meta file offset to {meta}"
                 );
             }
-            Self::Transmitted => say!(
-                "INFO dfs.DataNode$DataTransfer",
-                "{node}:50010:Transmitted block blk_{block} to /{other}:50010"
-            ),
+            Self::Transmitted => {
+                say!("INFO dfs.DataNode$DataTransfer", "{node}:50010:Transmitted block blk_{block} to /{other}:50010");
+            }
             Self::TransferFailed => say!(
                 "WARN dfs.DataNode$DataTransfer",
                 "{node}:50010:Failed to transfer blk_{block} to {other}:50010 got {broken}"
             ),
-            Self::StartingTransfer => say!(
-                "INFO dfs.DataNode",
-                "{node}:50010 Starting thread to transfer block blk_{block} to {other}:50010"
-            ),
+            Self::StartingTransfer => {
+                say!(
+                    "INFO dfs.DataNode",
+                    "{node}:50010 Starting thread to transfer block blk_{block} to {other}:50010"
+                );
+            }
             Self::Reopen => say!("INFO dfs.FSDataset", "Reopen Block blk_{block}"),
             Self::DeleteFailed => say!(
                 "WARN dfs.FSDataset",
                 "Unexpected error trying to delete block blk_{block}. BlockInfo not found in volumeMap."
             ),
-            Self::Deleting if number == 64 => say!(
-                "INFO dfs.FSDataset",
-                "Deleting block blk_{block} file /mnt/hadoop/dfs/data/current/blk_{block}"
-            ),
+            Self::Deleting if number == 64 => {
+                say!("INFO dfs.FSDataset", "Deleting block blk_{block} file /mnt/hadoop/dfs/data/current/blk_{block}");
+            }
             Self::Deleting => say!(
                 "INFO dfs.FSDataset",
                 "Deleting block blk_{block} file /mnt/hadoop/dfs/data/current/subdir{number}/blk_{block}"

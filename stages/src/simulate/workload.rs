@@ -68,11 +68,13 @@ pub(super) struct Job {
     pub(super) weights: Weights,
 }
 
-const ABORTS: &[(f64, &str)] = &[(0.515, "xSx"), (0.455, "xxS")];
+const ABORTS: &[(f64, &str)] = &[(0.525, "xSx"), (0.465, "xxS")];
 const ABORTS_SHORT: &[(f64, &str)] = &[(0.87, "S")];
-const TEXT: &[(f64, &str)] = &[(0.445, "SSx"), (0.36, "SxS"), (0.10, "xSS"), (0.045, "SS")];
-const TEXT_LATE: &[(f64, &str)] = &[(0.13, "SSx"), (0.18, "SxS"), (0.125, "xSS"), (0.035, "SS"), (0.03, "Sx"), (0.015, "xS")];
-const TEXT_CUT: &[(f64, &str)] = &[(0.39, "SSx"), (0.23, "SxS"), (0.045, "xSS"), (0.05, "SS"), (0.03, "xS"), (0.025, "Sx")];
+const TEXT: &[(f64, &str)] = &[(0.465, "SSx"), (0.38, "SxS"), (0.10, "xSS"), (0.05, "SS")];
+const TEXT_LATE: &[(f64, &str)] =
+    &[(0.13, "SSx"), (0.18, "SxS"), (0.125, "xSS"), (0.035, "SS"), (0.03, "Sx"), (0.015, "xS")];
+const TEXT_CUT: &[(f64, &str)] =
+    &[(0.39, "SSx"), (0.23, "SxS"), (0.045, "xSS"), (0.05, "SS"), (0.03, "xS"), (0.025, "Sx")];
 const TEXT_SHORT: &[(f64, &str)] = &[(0.88, "xS"), (0.05, "xSx"), (0.02, "xSS")];
 const TEXT_SHORT_LATE: &[(f64, &str)] = &[(0.5, "x")];
 
@@ -130,8 +132,13 @@ pub(super) const JOBS: &[Job] = &[
         scan: (0.26, 0.18),
         readings: &[sorting(3_800.0, 8_904.0, 0.08)],
         weights: Weights {
-            begin: 6.0, write: 8.0, no_file: 7.0, redundant: 1.0, redelete: 6.0,
-            replicate: [0.2, 0.0, 0.0, 0.0, 0.0], ..NONE
+            begin: 6.0,
+            write: 8.0,
+            no_file: 7.0,
+            redundant: 1.0,
+            redelete: 6.0,
+            replicate: [0.2, 0.0, 0.0, 0.0, 0.0],
+            ..NONE
         },
         ..RANDOM
     },
@@ -165,8 +172,13 @@ pub(super) const JOBS: &[Job] = &[
             Reading { full: TEXT_LATE, short: TEXT_SHORT_LATE, ..reading(45_391.0, 48_100.0, 18.0) },
         ],
         weights: Weights {
-            begin: 9.0, write: 8.0, no_file: 5.0, redundant: 2.0, redelete: 14.0,
-            replicate: [0.2, 0.0, 0.0, 0.0, 0.0], ..NONE
+            begin: 9.0,
+            write: 8.0,
+            no_file: 5.0,
+            redundant: 2.0,
+            redelete: 14.0,
+            replicate: [0.2, 0.0, 0.0, 0.0, 0.0],
+            ..NONE
         },
         ..TEXTS
     },
@@ -190,8 +202,13 @@ pub(super) const JOBS: &[Job] = &[
         scan: (0.28, 0.11),
         readings: &[sorting(57_954.0, 62_717.0, 0.05)],
         weights: Weights {
-            begin: 2.0, write: 2.0, empty: 1.0, redundant: 1.0, redelete: 0.5,
-            replicate: [0.25, 0.8, 0.0, 0.0, 0.0], ..NONE
+            begin: 2.0,
+            write: 2.0,
+            empty: 1.0,
+            redundant: 1.0,
+            redelete: 0.5,
+            replicate: [0.25, 0.8, 0.0, 0.0, 0.0],
+            ..NONE
         },
         ..RANDOM
     },
@@ -210,7 +227,12 @@ pub(super) const JOBS: &[Job] = &[
             Reading { full: TEXT_CUT, short: TEXT_SHORT_LATE, ..reading(95_865.0, 107_400.0, 90.0) },
         ],
         weights: Weights {
-            begin: 3.0, write: 3.0, redundant: 1.0, redelete: 6.0, replicate: [0.3, 0.0, 0.0, 0.0, 1.5], ..NONE
+            begin: 3.0,
+            write: 3.0,
+            redundant: 1.0,
+            redelete: 6.0,
+            replicate: [0.3, 0.0, 0.0, 0.0, 1.5],
+            ..NONE
         },
         ..TEXTS
     },
@@ -239,8 +261,13 @@ pub(super) const JOBS: &[Job] = &[
         purge: 149.0,
         scan: (0.0035, 0.0),
         weights: Weights {
-            begin: 1.0, write: 3.0, empty: 2.0, redundant: 1.0, redelete: 12.0,
-            replicate: [0.05, 0.5, 0.0, 0.0, 0.0], ..NONE
+            begin: 1.0,
+            write: 3.0,
+            empty: 2.0,
+            redundant: 1.0,
+            redelete: 12.0,
+            replicate: [0.05, 0.5, 0.0, 0.0, 0.0],
+            ..NONE
         },
         ..RANDOM
     },
@@ -255,7 +282,12 @@ pub(super) const JOBS: &[Job] = &[
         purge: 216.0,
         scan: (0.047, 0.0),
         weights: Weights {
-            begin: 2.0, write: 2.0, redundant: 1.0, redelete: 5.0, replicate: [0.05, 0.2, 0.0, 0.0, 0.0], ..NONE
+            begin: 2.0,
+            write: 2.0,
+            redundant: 1.0,
+            redelete: 5.0,
+            replicate: [0.05, 0.2, 0.0, 0.0, 0.0],
+            ..NONE
         },
         ..TEXTS
     },
@@ -270,8 +302,13 @@ pub(super) const JOBS: &[Job] = &[
         purge: 240.0,
         scan: (0.013, 0.0),
         weights: Weights {
-            begin: 1.0, write: 1.0, empty: 2.0, redundant: 1.0, redelete: 4.0,
-            replicate: [0.05, 0.1, 0.0, 0.0, 0.0], ..NONE
+            begin: 1.0,
+            write: 1.0,
+            empty: 2.0,
+            redundant: 1.0,
+            redelete: 4.0,
+            replicate: [0.05, 0.1, 0.0, 0.0, 0.0],
+            ..NONE
         },
         ..RANDOM
     },
@@ -284,8 +321,13 @@ pub(super) const JOBS: &[Job] = &[
         cleanup: 115_642.0,
         scan: (0.034, 0.0),
         weights: Weights {
-            begin: 6.0, write: 3.0, empty: 1.0, redundant: 1.0, redelete: 0.5,
-            replicate: [0.05, 0.1, 1.0, 1.0, 0.0], ..NONE
+            begin: 6.0,
+            write: 3.0,
+            empty: 1.0,
+            redundant: 1.0,
+            redelete: 0.5,
+            replicate: [0.05, 0.1, 1.0, 1.0, 0.0],
+            ..NONE
         },
         ..TEXTS
     },
@@ -300,7 +342,12 @@ pub(super) const JOBS: &[Job] = &[
         purge: 144.0,
         scan: (0.016, 0.0),
         weights: Weights {
-            begin: 5.0, write: 2.0, empty: 3.0, no_file: 1.0, redundant: 2.0, redelete: 5.0,
+            begin: 5.0,
+            write: 2.0,
+            empty: 3.0,
+            no_file: 1.0,
+            redundant: 2.0,
+            redelete: 5.0,
             replicate: [0.25, 0.8, 0.0, 1.1, 0.0],
         },
         ..RANDOM
@@ -316,7 +363,12 @@ pub(super) const JOBS: &[Job] = &[
         purge: 153.0,
         scan: (0.0008, 0.0),
         weights: Weights {
-            begin: 1.0, write: 2.0, redundant: 1.0, redelete: 2.0, replicate: [0.05, 0.1, 0.0, 0.0, 0.0], ..NONE
+            begin: 1.0,
+            write: 2.0,
+            redundant: 1.0,
+            redelete: 2.0,
+            replicate: [0.05, 0.1, 0.0, 0.0, 0.0],
+            ..NONE
         },
         ..TEXTS
     },
@@ -331,8 +383,13 @@ pub(super) const JOBS: &[Job] = &[
         purge: 142.0,
         scan: (0.005, 0.0),
         weights: Weights {
-            begin: 2.0, write: 2.0, empty: 0.3, redundant: 1.0, redelete: 18.0,
-            replicate: [0.2, 0.45, 1.5, 0.0, 0.0], ..NONE
+            begin: 2.0,
+            write: 2.0,
+            empty: 0.3,
+            redundant: 1.0,
+            redelete: 18.0,
+            replicate: [0.2, 0.45, 1.5, 0.0, 0.0],
+            ..NONE
         },
         ..RANDOM
     },
@@ -344,7 +401,12 @@ pub(super) const JOBS: &[Job] = &[
         to: 130_881.0,
         cleanup: 131_004.0,
         weights: Weights {
-            begin: 3.0, write: 4.0, empty: 0.3, redundant: 0.5, replicate: [0.35, 0.4, 0.6, 0.0, 0.0], ..NONE
+            begin: 3.0,
+            write: 4.0,
+            empty: 0.3,
+            redundant: 0.5,
+            replicate: [0.35, 0.4, 0.6, 0.0, 0.0],
+            ..NONE
         },
         ..RANDOM
     },
@@ -356,7 +418,12 @@ pub(super) const JOBS: &[Job] = &[
         to: 134_697.0,
         cleanup: 134_766.0,
         weights: Weights {
-            begin: 4.0, write: 1.0, empty: 0.3, redundant: 0.5, replicate: [0.05, 0.55, 0.0, 0.0, 0.0], ..NONE
+            begin: 4.0,
+            write: 1.0,
+            empty: 0.3,
+            redundant: 0.5,
+            replicate: [0.05, 0.55, 0.0, 0.0, 0.0],
+            ..NONE
         },
         ..RANDOM
     },
@@ -371,8 +438,13 @@ pub(super) const JOBS: &[Job] = &[
         purge: 69.0,
         scan: (0.005, 0.0),
         weights: Weights {
-            begin: 2.0, write: 1.0, empty: 0.3, redundant: 0.5, redelete: 0.5,
-            replicate: [0.6, 0.05, 0.0, 0.0, 0.0], ..NONE
+            begin: 2.0,
+            write: 1.0,
+            empty: 0.3,
+            redundant: 0.5,
+            redelete: 0.5,
+            replicate: [0.6, 0.05, 0.0, 0.0, 0.0],
+            ..NONE
         },
         ..TEXTS
     },
