@@ -70,7 +70,11 @@ impl Default for ReportParams {
 
 impl Params for ReportParams {
     fn check(&self) -> Vec<ParamError> {
-        if self.alerts > 2000 { vec![ParamError::new("alerts", "must be at most 2000: the page would be too large")] } else { Vec::new() }
+        if self.alerts > 2000 {
+            vec![ParamError::new("alerts", "must be at most 2000: the page would be too large")]
+        } else {
+            Vec::new()
+        }
     }
 }
 
@@ -87,8 +91,8 @@ impl Stage for Report {
     fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
         let path = cx.input("metrics")?;
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        let metrics: Metrics =
-            serde_json::from_reader(BufReader::new(file)).with_context(|| format!("{} is no metrics.json", path.display()))?;
+        let metrics: Metrics = serde_json::from_reader(BufReader::new(file))
+            .with_context(|| format!("{} is no metrics.json", path.display()))?;
         let scores = ScoreTable::read(cx.input("scores")?)?;
         let alerts = top_alerts(cx.input("ensemble")?, &scores, self.0.alerts)?;
         let origin = cx.optional("origin").map(origin::Origin::read).transpose()?;
@@ -172,13 +176,16 @@ fn top_alerts(path: &Path, scores: &ScoreTable, count: usize) -> anyhow::Result<
             &record[id]
         );
         if &record[alert] == "1" {
-            let value: f64 = record[score].parse().with_context(|| format!("fusion_score of session {}", &record[id]))?;
+            let value: f64 =
+                record[score].parse().with_context(|| format!("fusion_score of session {}", &record[id]))?;
             found.push((value, row, record));
         }
     }
     ensure!(rows == scores.len(), "{} has {rows} sessions, the table of scores {}", path.display(), scores.len());
     found.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.2[id].cmp(&b.2[id])));
-    let number = |text: &str, decimals: usize| text.parse::<f64>().map_or_else(|_| "–".to_owned(), |v| format!("{v:.decimals$}"));
+    let number = |text: &str, decimals: usize| {
+        text.parse::<f64>().map_or_else(|_| "–".to_owned(), |v| format!("{v:.decimals$}"))
+    };
     let alerts = found.into_iter().take(count).map(|(value, row, record)| Alert {
         session: record[id].to_owned(),
         time: record[time].replace('T', " ").replace('Z', ""),

@@ -22,7 +22,8 @@ fn page(simulated: bool, labelled: bool, params: &serde_json::Value) -> anyhow::
         })
         .collect();
     let mut scores = frame(&rows);
-    let reasons: Vec<&str> = rows.iter().map(|r| if r.2 > 0.5 { "extra: <script>alert(1)</script> & T3" } else { "" }).collect();
+    let reasons: Vec<&str> =
+        rows.iter().map(|r| if r.2 > 0.5 { "extra: <script>alert(1)</script> & T3" } else { "" }).collect();
     scores.with_column(Column::new("reason".into(), reasons))?;
     write_parquet(&at("scores"), &mut scores)?;
     let mut sessions = DataFrame::new_infer_height(vec![
@@ -87,7 +88,8 @@ fn the_page_shows_numbers_their_origin_alerts_and_its_key() {
     assert!(!page.contains("<script"), "a reason must be escaped, and the page needs no script");
     assert!(page.contains("&lt;script&gt;"));
     for outside in ["http://", "https://"] {
-        let links: Vec<&str> = page.match_indices(outside).map(|(at, _)| &page[at..(at + 40).min(page.len())]).collect();
+        let links: Vec<&str> =
+            page.match_indices(outside).map(|(at, _)| &page[at..(at + 40).min(page.len())]).collect();
         // The name space of SVG is no link.
         assert!(links.iter().all(|l| l.starts_with("http://www.w3.org/")), "{links:?}");
     }
