@@ -33,6 +33,9 @@ pub mod report;
 
 pub mod support;
 
+#[cfg(test)]
+mod testing;
+
 use logweir_engine::stage::Registry;
 
 include!(concat!(env!("OUT_DIR"), "/code_digests.rs"));

@@ -336,6 +336,9 @@ fn write(global: &GlobalTemplates, templates: &Path, map: &Path) -> anyhow::Resu
 }
 
 #[cfg(test)]
+mod accuracy;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
