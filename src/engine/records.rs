@@ -63,7 +63,8 @@ impl History {
             let at = at.ok_or_else(|| unknown(format!("there are {} runs; see `logweir runs`", ats.len())))?;
             return runlog::run_at(&self.cache, at);
         }
-        let mut found: Vec<RunEntry> = self.runs()?.into_iter().filter(|entry| entry.info.run.starts_with(run)).collect();
+        let mut found: Vec<RunEntry> =
+            self.runs()?.into_iter().filter(|entry| entry.info.run.starts_with(run)).collect();
         if let Some(exact) = found.iter().position(|entry| entry.info.run == run) {
             return Ok(found.swap_remove(exact));
         }

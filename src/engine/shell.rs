@@ -122,7 +122,9 @@ fn prepared(command: &str, root: &Path, home: &Path, path: Option<&str>, env: &B
 /// # Errors
 /// It cannot be started or fails.
 pub fn output_of(command: &str, root: &Path, home: &Path, path: Option<&str>) -> Result<String, String> {
-    let output = prepared(command, root, home, path, &BTreeMap::new()).output().map_err(|e| format!("cannot start bash: {e}"))?;
+    let output = prepared(command, root, home, path, &BTreeMap::new())
+        .output()
+        .map_err(|e| format!("cannot start bash: {e}"))?;
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stderr));
     let text = text.trim().to_owned();
@@ -314,7 +316,10 @@ mod tests {
         let outputs = BTreeMap::from([("o".to_owned(), "tmp/o.csv".to_owned())]);
         let expanded = expand("cat ${in.many} ${in.one} ${HOME} ${in.other} > ${out.o}; ${", &inputs, &outputs);
         assert_eq!(expanded, r"cat x 'it'\''s' 'a b' ${HOME} ${in.other} > tmp/o.csv; ${");
-        assert_eq!(path_words("python3 tools/x.py --n=5 <data.csv 'a/b' /usr/bin/true"), ["a/b", "data.csv", "tools/x.py"]);
+        assert_eq!(
+            path_words("python3 tools/x.py --n=5 <data.csv 'a/b' /usr/bin/true"),
+            ["a/b", "data.csv", "tools/x.py"]
+        );
     }
 
     #[test]

@@ -231,11 +231,13 @@ stages:
 
 #[test]
 fn a_glob_over_sources_sees_files_come_and_go() {
-    let lab = Lab::new("
+    let lab = Lab::new(
+        "
 roots: { raw: elsewhere }
 stages:
   g: { uses: concat, in: { in: 'raw:*.log' }, out: { out: out/g } }
-");
+",
+    );
     lab.write("elsewhere/1.log", "1");
     lab.run();
     lab.write("elsewhere/2.log", "2");
@@ -249,13 +251,15 @@ stages:
 
 #[test]
 fn a_root_inside_the_project_may_be_made_by_a_stage() {
-    let lab = Lab::new("
+    let lab = Lab::new(
+        "
 roots: { raw: made }
 stages:
   read: { uses: concat, in: { in: 'raw:*.txt' }, out: { out: out/read } }
   sub: { uses: concat, in: { in: raw:sub/1.txt }, out: { out: out/sub } }
   make: { uses: spread, in: { in: src/lines }, out: { out: made/ } }
-");
+",
+    );
     lab.write("src/lines", "x\ny\n");
     let ran = lab.run();
     assert_eq!(ran.executed(), ["make", "read", "sub"]);
@@ -289,11 +293,13 @@ fn a_renamed_project_keeps_its_results_and_a_renamed_stage_too() {
 
 #[test]
 fn equal_work_is_shared_between_stages_of_different_names_and_paths() {
-    let lab = Lab::new("
+    let lab = Lab::new(
+        "
 stages:
   one: { uses: concat, in: { in: src/a.txt }, out: { out: out/one } }
   two: { uses: concat, in: { in: src/a.txt }, out: { out: out/two } , needs: [one] }
-");
+",
+    );
     lab.write("src/a.txt", "a");
     let ran = lab.run();
     assert_eq!(ran.counts(), [1, 1, 0, 0, 0]);
