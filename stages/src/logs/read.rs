@@ -179,7 +179,7 @@ mod tests {
         let (_dir, path) = file("a.log", &text);
         for size in [1, 7, 64, 1000, 1 << 20] {
             let mut reader = LogReader::with_chunk(&path, size).unwrap();
-            let mut all = Vec::new();
+            let mut all: Vec<u8> = Vec::new();
             while let Some(chunk) = reader.next_chunk().unwrap() {
                 all.extend(&chunk.bytes);
                 assert!(chunk.bytes.ends_with(b"\n") || all.len() == text.len());

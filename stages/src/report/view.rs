@@ -191,13 +191,27 @@ impl View {
             summary: summary(metrics),
             warning: metrics.threshold.why.clone(),
             tiles: tiles(metrics),
-            metric_names: ["average precision", "ROC AUC", "F1", &format!("F{}", metrics.threshold.beta), "precision", "recall", "false-positive rate"]
-                .map(str::to_owned)
-                .to_vec(),
+            metric_names: [
+                "average precision",
+                "ROC AUC",
+                "F1",
+                &format!("F{}", metrics.threshold.beta),
+                "precision",
+                "recall",
+                "false-positive rate",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             models: models(metrics),
             gain: metrics.fusion_gain.as_ref().map(|g| {
-                let interval = g.ci95.map_or_else(String::new, |[low, high]| format!(" (95 % interval {low:+.4} to {high:+.4}, paired by session)"));
-                format!("Average precision of the fusion minus that of the best single model, {}: {:+.4}{interval}.", title(&g.best_member), g.average_precision)
+                let interval = g.ci95.map_or_else(String::new, |[low, high]| {
+                    format!(" (95 % interval {low:+.4} to {high:+.4}, paired by session)")
+                });
+                format!(
+                    "Average precision of the fusion minus that of the best single model, {}: {:+.4}{interval}.",
+                    title(&g.best_member),
+                    g.average_precision
+                )
             }),
             pictures,
             threshold: threshold(metrics),
@@ -230,7 +244,10 @@ fn dataset(metrics: &Metrics) -> Vec<(String, String)> {
         ("data", format!("{} ({})", d.name, d.source.name())),
         ("lines", format!("{}, {} rejected", count(d.lines), count(d.rejected))),
         ("sessions", format!("{}, {} still open when the log ended", grouped(d.sessions), grouped(d.censored))),
-        ("labelled anomalous", format!("{} ({} sessions without a label)", grouped(d.anomalies), grouped(d.unlabelled))),
+        (
+            "labelled anomalous",
+            format!("{} ({} sessions without a label)", grouped(d.anomalies), grouped(d.unlabelled)),
+        ),
         ("time (UTC)", format!("{} to {}", time(&d.first), time(&d.last))),
         ("split", metrics.split.method.clone()),
     ];
@@ -241,7 +258,10 @@ fn summary(metrics: &Metrics) -> String {
     let days = metrics.alerts.alerts_per_day.map_or_else(String::new, |a| format!(", {a:.1} alerts a day"));
     match &metrics.confusion {
         Some(c) => {
-            let ranking = metrics.fusion.average_precision.map_or_else(String::new, |ap| format!(" Ranked by score alone, its average precision is {ap:.4}."));
+            let ranking = metrics
+                .fusion
+                .average_precision
+                .map_or_else(String::new, |ap| format!(" Ranked by score alone, its average precision is {ap:.4}."));
             format!(
                 "In the test fold ({}), the fusion flagged {} of {} and raised {} among {}{days}.{ranking}",
                 plural(metrics.split.test.sessions, "session", "sessions"),
@@ -253,7 +273,11 @@ fn summary(metrics: &Metrics) -> String {
         }
         None => format!(
             "No labels: {} flagged {} in the test fold{days}. How many of them are right cannot be said.",
-            plural(metrics.split.test.sessions, "session was scored, and the fusion", "sessions were scored, and the fusion"),
+            plural(
+                metrics.split.test.sessions,
+                "session was scored, and the fusion",
+                "sessions were scored, and the fusion"
+            ),
             grouped(metrics.alerts.test),
         ),
     }
@@ -324,7 +348,9 @@ fn threshold(metrics: &Metrics) -> String {
     let t = &metrics.threshold;
     let goal = match t.objective {
         Objective::FBeta => format!("the highest F{} on the validation fold", t.beta),
-        Objective::FprAtTpr => format!("the lowest false-positive rate on the validation fold at a recall of at least {}", t.tpr),
+        Objective::FprAtTpr => {
+            format!("the lowest false-positive rate on the validation fold at a recall of at least {}", t.tpr)
+        }
         Objective::AlertBudget => format!(
             "at most {} alerts in the validation fold",
             t.alerts_allowed.map_or_else(|| "the allowed".to_owned(), |a| format!("{a:.1}"))
