@@ -265,6 +265,10 @@ stages:
     assert_eq!(ran.executed(), ["make", "read", "sub"]);
     assert_eq!((lab.read("out/read"), lab.read("out/sub")), ("x\n".to_owned(), "y\n".to_owned()));
     lab.settled();
+    let document = lab.engine().lineage("raw:sub/1.txt", None).unwrap();
+    assert_eq!(document.nodes.last().unwrap().path.as_deref(), Some("raw:sub/1.txt"));
+    let document = lab.engine().lineage("out/sub", None).unwrap();
+    assert_eq!(document.nodes[0].path.as_deref(), Some("src/lines"), "through the root to what made it");
     lab.write("src/lines", "X\ny\n");
     assert_eq!(lab.run().executed(), ["make", "read"]);
     lab.settled();
