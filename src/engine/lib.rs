@@ -1,3 +1,56 @@
+//! A declarative, content-hashing workflow engine.
+//!
+//! Data flows one way:
+//!
+//! ```text
+//! spec ──► graph ──► plan ◄─► execute ──► run log ──► history / lineage / verify
+//! text     DAG       decide   run+publish  records     read the records
+//! ```
+//!
+//! Pure (no files, clock, environment or threads; take values, give values): `spec`, `graph`, `key`, `plan`,
+//! `schedule`, `wiring`, `lineage`, `draw`. IO, each behind a small interface: `sources`, `statcache`, `store`,
+//! `publish`, `shell`, `runlog`, `index`, `session`, `work`, `execute`. The [`engine`] module is the façade that the program uses.
+//!
+//! Invariant: the engine has no word for what stages compute; it knows files, digests, commands and parameters.
+//! Invariant: a stage sees its declared inputs, its parameters, scratch output paths, a thread budget and an event
+//! sink; no cache path, no final path, no other stage, no clock, no undeclared environment.
+//! Invariant: only the coordinator thread of `execute` changes a stage's state and writes the run log and the index.
+//! Invariant: same key, same bytes. The key is made of content digests, never of upstream keys, times or places.
+//! Invariant: a record is written after its outputs; a crash leaves an unreferenced object, never a wrong record.
+//! Invariant: nothing here prints; what happens is an [`event::Event`].
+
+pub mod commit;
 pub mod digest;
+pub mod draw;
+pub mod engine;
+pub mod error;
+pub mod event;
+pub mod execute;
+mod fast;
+pub mod graph;
+pub mod history;
+pub mod index;
+pub mod key;
+pub mod lineage;
+pub mod lockfile;
+pub mod manifest;
+pub mod plan;
+pub mod project;
+pub mod publish;
+mod questions;
+pub mod records;
+pub mod runlog;
+pub mod runmap;
+pub mod schedule;
+pub mod schema;
+pub mod session;
+pub mod shell;
+pub mod sources;
+pub mod spec;
 pub mod stage;
+pub mod statcache;
+pub mod store;
 pub mod suggest;
+pub mod verify;
+pub mod wiring;
+pub mod work;

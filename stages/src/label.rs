@@ -1,1 +1,273 @@
-//! The `label` kind.
+//! `label`: joins what is known of sessions, and tells types of anomalies apart by rules over their templates.
+//!
+//! The label file is `session key,label` with a header; without one every label is empty. Labels are read generously
+//! (`Anomaly`, `anomalous`, `1`, `true`, … and `Normal`, `benign`, `0`, `-`, …; `with.anomalous` and `with.normal` change the lists,
+//! upper and lower case are one). What is neither counts as unknown, with a warning.
+//!
+//! A type rule holds for a session if all of its clauses do: `only` (every event matches one of the patterns), `any` (some
+//! event matches one), `all` (each pattern matches some event), `none` (no event matches any). The first rule that holds
+//! names the type of an anomalous session; otherwise it is `other`.
+
+mod rules;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use logweir_engine::stage::{ParamError, Params, Slot, Stage, StageContext, StageKind, make, schema_of};
+use polars::prelude::{DataFrame, DataType, Int64Type, UInt32Type, UInt64Type};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::support::table::{lists, read_parquet};
+use crate::support::time::rfc3339;
+use crate::templates::{Template, read_templates};
+pub use rules::{Rules, TypeRule};
+
+/// Returns the kind.
+pub fn kind() -> StageKind {
+    StageKind {
+        name: "label",
+        about: "labels by session, anomaly types by rules over templates, an optional trace of all events",
+        version: 1,
+        code: crate::code("label"),
+        inputs: const {
+            &[
+                Slot::file("sessions", "sessions.parquet"),
+                Slot::file("labels", "session key and label, with a header; without it all labels are empty").optional(),
+                Slot::file("templates", "templates.csv, for `types` and the trace").optional(),
+            ]
+        },
+        outputs: const {
+            &[
+                Slot::file("labels", "session_id,label,timestamp"),
+                Slot::file("types", "session_id,type of anomalous sessions").optional(),
+                Slot::file("events", "line,timestamp,session_id,event_id of every event").optional(),
+            ]
+        },
+        schema: schema_of::<LabelParams>,
+        make: make::<LabelParams, Label>,
+    }
+}
+
+/// Parameters of `label`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LabelParams {
+    /// Labels that mean anomalous (upper and lower case are one).
+    pub anomalous: Vec<String>,
+    /// Labels that mean normal.
+    pub normal: Vec<String>,
+    /// Types of anomalies, the first that holds wins.
+    pub types: Vec<TypeRule>,
+}
+
+impl Default for LabelParams {
+    fn default() -> Self {
+        let list = |items: &[&str]| items.iter().map(|s| (*s).to_owned()).collect();
+        Self {
+            anomalous: list(&["anomaly", "anomalous", "abnormal", "fail", "1", "1.0", "true", "yes"]),
+            normal: list(&["normal", "benign", "success", "0", "0.0", "false", "no", "-"]),
+            types: Vec::new(),
+        }
+    }
+}
+
+impl Params for LabelParams {
+    fn check(&self) -> Vec<ParamError> {
+        let mut errors = rules::check(&self.types);
+        if let Some(both) = self.anomalous.iter().find(|a| self.normal.iter().any(|n| n.eq_ignore_ascii_case(a))) {
+            errors.push(ParamError::new("anomalous", format!("`{both}` is also in `normal`")));
+        }
+        errors
+    }
+}
+
+/// What a label file says, by session key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Whether the session is anomalous; `None` for a label that is neither.
+    pub labels: BTreeMap<String, Option<bool>>,
+    /// Labels that are neither, with how often they occur.
+    pub odd: BTreeMap<String, u64>,
+}
+
+impl LabelParams {
+    /// Reads a label file.
+    ///
+    /// # Errors
+    /// It is unreadable, has no label column, or labels one session in two ways (the message names both lines).
+    pub fn read(&self, path: &Path) -> anyhow::Result<Known> {
+        let context = || format!("cannot read labels {}", path.display());
+        let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_path(path).with_context(context)?;
+        let header: Vec<String> =
+            reader.headers().with_context(context)?.iter().map(|h| h.trim_start_matches('\u{feff}').to_lowercase()).collect();
+        let find = |names: &[&str]| header.iter().position(|h| names.contains(&h.as_str()));
+        let label = find(&["label", "is_anomaly", "anomaly", "class"]);
+        let label = label.with_context(|| {
+            format!("{}: no column `Label` in the header `{}` (hint: the file starts with a header such as `BlockId,Label`)", path.display(), header.join(","))
+        })?;
+        let key = find(&["blockid", "block_id", "session_id", "session", "id"]).unwrap_or(usize::from(label == 0));
+
+        let mut known = Known::default();
+        let mut lines: BTreeMap<String, u64> = BTreeMap::new();
+        for record in reader.records() {
+            let record = record.with_context(context)?;
+            let line = record.position().map_or(0, csv::Position::line);
+            let (Some(key), Some(text)) = (record.get(key).filter(|k| !k.is_empty()), record.get(label)) else {
+                bail!("{} line {line}: no session key and label", path.display());
+            };
+            let meaning = self.meaning(text);
+            if meaning.is_none() && !text.is_empty() {
+                *known.odd.entry(text.to_owned()).or_default() += 1;
+            }
+            if let Some(before) = known.labels.insert(key.to_owned(), meaning)
+                && before != meaning
+            {
+                bail!(
+                    "{} line {line}: session `{key}` is labelled `{text}`, but otherwise in line {}",
+                    path.display(),
+                    lines[key]
+                );
+            }
+            lines.entry(key.to_owned()).or_insert(line);
+        }
+        Ok(known)
+    }
+
+    fn meaning(&self, text: &str) -> Option<bool> {
+        let among = |list: &[String]| list.iter().any(|l| l.eq_ignore_ascii_case(text));
+        if among(&self.anomalous) {
+            Some(true)
+        } else if among(&self.normal) {
+            Some(false)
+        } else {
+            None
+        }
+    }
+}
+
+/// The stage.
+struct Label {
+    params: LabelParams,
+}
+
+impl From<LabelParams> for Label {
+    fn from(params: LabelParams) -> Self {
+        Self { params }
+    }
+}
+
+impl Stage for Label {
+    fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
+        let trace = cx.optional_output("events");
+        let mut columns = vec!["session_id", "start", "events"];
+        if trace.is_some() {
+            columns.extend(["gaps", "lines"]);
+        }
+        let frame = read_parquet(cx.input("sessions")?, Some(&columns))?;
+        let ids: Vec<&str> = frame.column("session_id")?.str()?.iter().map(|s| s.unwrap_or_default()).collect();
+        let start: Vec<i64> =
+            frame.column("start")?.cast(&DataType::Int64)?.i64()?.iter().map(|t| t.unwrap_or_default()).collect();
+        let (offsets, events) = lists::<UInt32Type>(&frame, "events")?;
+        let templates = cx.optional("templates").map(read_templates).transpose()?;
+
+        let known = cx.optional("labels").map(|path| self.params.read(path)).transpose()?;
+        let known = if let Some(known) = known {
+            warn(cx, &known, &ids);
+            known
+        } else {
+            cx.info("no label file: all labels are empty");
+            Known::default()
+        };
+        let labels: Vec<Option<bool>> = ids.iter().map(|id| known.labels.get(*id).copied().flatten()).collect();
+        write_labels(cx.output("labels")?, &ids, &labels, &start)?;
+
+        if let Some(path) = cx.optional_output("types") {
+            if !self.params.types.is_empty() && templates.is_none() {
+                bail!("`types` needs the input slot `templates`");
+            }
+            let rules = Rules::new(&self.params.types, templates.as_deref().unwrap_or_default())?;
+            for unused in rules.without_template() {
+                cx.info(format!("type rule pattern `{unused}` matches no template of this log"));
+            }
+            let types = labels.iter().enumerate().filter(|(_, label)| **label == Some(true)).map(|(row, _)| {
+                (ids[row], rules.type_of(&events[offsets[row]..offsets[row + 1]]))
+            });
+            write_types(path, types)?;
+        } else if !self.params.types.is_empty() {
+            bail!("`types` needs the output slot `types`");
+        }
+        if let Some(path) = trace {
+            let templates = templates.context("the trace `events` needs the input slot `templates`")?;
+            write_trace(path, &frame, &ids, &start, &templates)?;
+        }
+        Ok(())
+    }
+}
+
+fn warn(cx: &StageContext<'_>, known: &Known, ids: &[&str]) {
+    for (label, count) in &known.odd {
+        cx.warn(format!("label `{label}` ({count} sessions) is neither normal nor anomalous: it counts as unknown"));
+    }
+    let here = ids.iter().filter(|id| known.labels.contains_key(**id)).count();
+    let absent = known.labels.len() - here;
+    if absent > 0 {
+        cx.warn(format!("{absent} of {} labels are for sessions that the log does not have", known.labels.len()));
+    }
+    if here < ids.len() {
+        cx.warn(format!("{} of {} sessions have no label", ids.len() - here, ids.len()));
+    }
+}
+
+fn write_labels(path: &Path, ids: &[&str], labels: &[Option<bool>], start: &[i64]) -> anyhow::Result<()> {
+    let context = || format!("cannot write {}", path.display());
+    let mut out = csv::Writer::from_path(path).with_context(context)?;
+    out.write_record(["session_id", "label", "timestamp"]).with_context(context)?;
+    for ((id, label), start) in ids.iter().zip(labels).zip(start) {
+        let label = match label {
+            Some(true) => "1",
+            Some(false) => "0",
+            None => "",
+        };
+        out.write_record([id, label, &rfc3339(*start)]).with_context(context)?;
+    }
+    out.flush().with_context(context)
+}
+
+fn write_types<'a>(path: &Path, types: impl Iterator<Item = (&'a str, &'a str)>) -> anyhow::Result<()> {
+    let context = || format!("cannot write {}", path.display());
+    let mut out = csv::Writer::from_path(path).with_context(context)?;
+    out.write_record(["session_id", "type"]).with_context(context)?;
+    for (id, name) in types {
+        out.write_record([id, name]).with_context(context)?;
+    }
+    out.flush().with_context(context)
+}
+
+/// Writes every event in order of its line (a line of several sessions has several), then of sessions.
+fn write_trace(path: &Path, frame: &DataFrame, ids: &[&str], start: &[i64], templates: &[Template]) -> anyhow::Result<()> {
+    let (offsets, events) = lists::<UInt32Type>(frame, "events")?;
+    let (_, gaps) = lists::<Int64Type>(frame, "gaps")?;
+    let (_, lines) = lists::<UInt64Type>(frame, "lines")?;
+    let mut order: Vec<(u64, u32, u32, i64)> = Vec::with_capacity(events.len());
+    for row in 0..ids.len() {
+        let mut time = start[row];
+        for at in offsets[row]..offsets[row + 1] {
+            time += gaps[at] * 1000;
+            order.push((lines[at], row as u32, events[at], time));
+        }
+    }
+    order.sort_unstable_by_key(|&(line, row, _, _)| (line, row));
+    let context = || format!("cannot write {}", path.display());
+    let mut out = csv::Writer::from_path(path).with_context(context)?;
+    out.write_record(["line", "timestamp", "session_id", "event_id"]).with_context(context)?;
+    for (line, row, event, time) in order {
+        let event = templates.get(event as usize).with_context(|| format!("template {event} is not in templates.csv"))?;
+        out.write_record([&line.to_string(), &rfc3339(time), ids[row as usize], &event.event_id]).with_context(context)?;
+    }
+    out.flush().with_context(context)
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,9 @@
 
 pub mod simulate;
 
+pub mod drain;
+pub mod logs;
+
 pub mod parse;
 pub mod templates;
 
@@ -21,12 +24,17 @@ pub mod profile;
 pub mod fusion;
 
 pub mod score;
+pub mod score_logs;
 
 pub mod evaluate;
 pub mod export;
+pub mod plots;
 pub mod report;
 
 pub mod support;
+
+#[cfg(test)]
+mod testing;
 
 use logweir_engine::stage::Registry;
 
@@ -44,10 +52,19 @@ pub fn code(module: &str) -> [u8; 32] {
 /// Returns every built-in kind. The only list of stages.
 pub fn registry() -> Registry {
     let mut registry = Registry::default();
+    registry.add(simulate::kind());
+    registry.add(parse::kind());
+    registry.add(templates::kind());
+    registry.add(sessionize::kind());
+    registry.add(label::kind());
+    registry.add(split::kind());
     registry.add(featurize::kind());
     registry.add(lightgbm::kind());
     registry.add(autoencoder::kind());
     registry.add(profile::kind());
     registry.add(fusion::kind());
+    registry.add(evaluate::kind());
+    registry.add(export::kind());
+    registry.add(report::kind());
     registry
 }

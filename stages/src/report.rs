@@ -1,1 +1,208 @@
-//! The `report` kind.
+//! The `report` kind: one self-contained page for people.
+//!
+//! Owns: which numbers a reader sees, and where each comes from. The page holds everything it shows (style, pictures,
+//! the graph), needs no network and no script, follows the reader's light or dark setting, prints, and carries the key
+//! of the action that made it; it holds no time. `view` makes the data of the page, `origin` reads the lineage
+//! document, `page.html` is the template.
+
+mod base64;
+mod origin;
+mod view;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use logweir_engine::stage::{ParamError, Params, Slot, Stage, StageContext, StageKind, make, schema_of};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, UndefinedBehavior};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::evaluate::document::Metrics;
+use crate::support::scoretable::ScoreTable;
+use view::{Alert, Picture, View};
+
+/// Largest page, bytes: one that mail programs and browsers still open at once.
+const LARGEST: usize = 2_000_000;
+
+/// Returns the kind.
+pub fn kind() -> StageKind {
+    const INPUTS: &[Slot] = &[
+        Slot::file("metrics", "metrics.json (evaluate)"),
+        Slot::file("scores", "the table of scores: reasons and folds (fusion)"),
+        Slot::file("ensemble", "decision of every session (evaluate)"),
+        Slot::file("roc", "ROC curves (evaluate)"),
+        Slot::file("pr", "precision-recall curves (evaluate)"),
+        Slot::file("cm", "confusion matrix (evaluate)"),
+        Slot::file("histogram", "distribution of the fused score (evaluate)").optional(),
+        Slot::file("origin", "`lineage:` of the metrics: where each number comes from").optional(),
+    ];
+    StageKind {
+        name: "report",
+        about: "one self-contained HTML page: numbers, plots, the graph, where each number comes from, alerts",
+        version: 1,
+        code: crate::code("report"),
+        inputs: INPUTS,
+        outputs: const { &[Slot::file("page", "the page, HTML")] },
+        schema: schema_of::<ReportParams>,
+        make: make::<ReportParams, Report>,
+    }
+}
+
+/// Parameters of `report`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReportParams {
+    /// Title of the page.
+    pub title: String,
+    /// How many alerts are listed, the highest scores first.
+    pub alerts: usize,
+}
+
+impl Default for ReportParams {
+    fn default() -> Self {
+        Self { title: "Log anomaly report".to_owned(), alerts: 50 }
+    }
+}
+
+impl Params for ReportParams {
+    fn check(&self) -> Vec<ParamError> {
+        if self.alerts > 2000 {
+            vec![ParamError::new("alerts", "must be at most 2000: the page would be too large")]
+        } else {
+            Vec::new()
+        }
+    }
+}
+
+/// The stage.
+pub struct Report(ReportParams);
+
+impl From<ReportParams> for Report {
+    fn from(params: ReportParams) -> Self {
+        Self(params)
+    }
+}
+
+impl Stage for Report {
+    fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
+        let path = cx.input("metrics")?;
+        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        let metrics: Metrics = serde_json::from_reader(BufReader::new(file))
+            .with_context(|| format!("{} is no metrics.json", path.display()))?;
+        let scores = ScoreTable::read(cx.input("scores")?)?;
+        let alerts = top_alerts(cx.input("ensemble")?, &scores, self.0.alerts)?;
+        let origin = cx.optional("origin").map(origin::Origin::read).transpose()?;
+        let pictures = ["roc", "pr", "cm", "histogram"]
+            .iter()
+            .filter_map(|slot| cx.optional(slot).map(|path| picture(slot, path)))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let view = View::new(&self.0.title, &metrics, alerts, pictures, origin.as_ref(), cx.key.to_string());
+        let page = render(&view)?;
+        ensure!(
+            page.len() < LARGEST,
+            "the page would have {} bytes, more than {LARGEST}: list fewer alerts (parameter `alerts`)",
+            page.len()
+        );
+        let path = cx.output("page")?;
+        std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+fn render(view: &View) -> anyhow::Result<String> {
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;
+    let mut environment = Environment::new();
+    environment.set_syntax(syntax);
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    // The name ends in .html: everything is escaped unless the template says otherwise.
+    environment.add_template("page.html", include_str!("report/page.html"))?;
+    Ok(environment.get_template("page.html")?.render(value(serde_json::to_value(view)?))?)
+}
+
+/// A JSON value as a value of the template engine.
+fn value(json: serde_json::Value) -> minijinja::Value {
+    use serde_json::Value as Json;
+    match json {
+        Json::Null => minijinja::Value::from(()),
+        Json::Bool(flag) => flag.into(),
+        Json::Number(n) => match (n.as_u64(), n.as_i64()) {
+            (Some(n), _) => n.into(),
+            (None, Some(n)) => n.into(),
+            (None, None) => n.as_f64().unwrap_or(f64::NAN).into(),
+        },
+        Json::String(text) => text.into(),
+        Json::Array(items) => items.into_iter().map(value).collect(),
+        Json::Object(members) => {
+            let members: BTreeMap<String, minijinja::Value> =
+                members.into_iter().map(|(name, item)| (name, value(item))).collect();
+            members.into()
+        }
+    }
+}
+
+fn picture(slot: &str, path: &Path) -> anyhow::Result<Picture> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let about = match slot {
+        "roc" => "ROC curves of all models with their operating points",
+        "pr" => "precision-recall curves of all models with their operating points",
+        "cm" => "confusion matrix of the fused decision",
+        _ => "distribution of the fused score by label",
+    };
+    Ok(Picture { about: about.to_owned(), data: format!("data:image/png;base64,{}", base64::encode(&bytes)) })
+}
+
+/// Reads the decisions and returns the alerts with the highest scores, ties by session id.
+fn top_alerts(path: &Path, scores: &ScoreTable, count: usize) -> anyhow::Result<Vec<Alert>> {
+    let place = || format!("in {}", path.display());
+    let mut reader = csv::Reader::from_path(path).with_context(place)?;
+    let header = reader.headers().with_context(place)?.clone();
+    let column = |name: &str| {
+        header.iter().position(|h| h == name).with_context(|| format!("{}: no column `{name}`", path.display()))
+    };
+    let (id, alert, score) = (column("session_id")?, column("is_alert")?, column("fusion_score")?);
+    let (time, p_lgbm, z_ae, label) = (column("timestamp")?, column("p_lgbm")?, column("z_ae")?, column("label")?);
+    let mut found = Vec::new();
+    let mut rows = 0;
+    for (row, record) in reader.records().enumerate() {
+        let record = record.with_context(place)?;
+        rows = row + 1;
+        ensure!(
+            scores.ids.get(row).map(String::as_str) == Some(&record[id]),
+            "row {rows} of {} is session {}, the table of scores has another one there",
+            path.display(),
+            &record[id]
+        );
+        if &record[alert] == "1" {
+            let value: f64 =
+                record[score].parse().with_context(|| format!("fusion_score of session {}", &record[id]))?;
+            found.push((value, row, record));
+        }
+    }
+    ensure!(rows == scores.len(), "{} has {rows} sessions, the table of scores {}", path.display(), scores.len());
+    found.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.2[id].cmp(&b.2[id])));
+    let number = |text: &str, decimals: usize| {
+        text.parse::<f64>().map_or_else(|_| "–".to_owned(), |v| format!("{v:.decimals$}"))
+    };
+    let alerts = found.into_iter().take(count).map(|(value, row, record)| Alert {
+        session: record[id].to_owned(),
+        time: record[time].replace('T', " ").replace('Z', ""),
+        fold: scores.fold[row].name().to_owned(),
+        score: format!("{value:.4}"),
+        p_lgbm: number(&record[p_lgbm], 4),
+        z_ae: number(&record[z_ae], 1),
+        label: match &record[label] {
+            "1" => "anomalous",
+            "0" => "normal",
+            _ => "unknown",
+        }
+        .to_owned(),
+        reason: scores.reason[row].clone(),
+    });
+    Ok(alerts.collect())
+}
+
+#[cfg(test)]
+mod tests;

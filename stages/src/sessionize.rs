@@ -1,1 +1,212 @@
-//! The `sessionize` kind.
+//! `sessionize`: rows of all files to sessions, one row per session key.
+//!
+//! A line belongs to every session whose key it names; a session gathers its lines over all files. Events are ordered by
+//! time, ties in log order, so that a clock that goes back for a moment never makes a gap negative (such steps are
+//! counted). A line without a time has that of the line before it.
+//!
+//! **Censored** sessions are those that may go on after the log ends. A session is *closed* by an event whose template
+//! matches one of `closes` (on HDFS: the block is deleted). Without such an event it is censored if it was still active
+//! less than `idle` before the log's end; one that was silent for longer is taken as over. The default of twelve hours is
+//! the 99th percentile of the silence before a block's deletion on HDFS_v1.
+
+mod build;
+mod input;
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use logweir_engine::stage::{ParamError, Params, Slot, Stage, StageContext, StageKind, make, schema_of};
+use regex::Regex;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use build::{Lines, Sessions};
+pub use input::{LogSessions, sessions_from_logs};
+
+use crate::parse::read_summary;
+use crate::templates::{Template, read_map, read_templates};
+
+/// Returns the kind.
+pub fn kind() -> StageKind {
+    StageKind {
+        name: "sessionize",
+        about: "rows to sessions: events in order, gaps, line numbers, whether the session was still open",
+        version: 1,
+        code: crate::code("sessionize"),
+        inputs: const {
+            &[
+                Slot::directory("events", "what `parse` wrote"),
+                Slot::file("templates", "global templates"),
+                Slot::file("map", "local to global templates"),
+            ]
+        },
+        outputs: const {
+            &[
+                Slot::file("sessions", "one row per session, by start and key"),
+                Slot::file("summary", "sessions.json: counts, time span, files"),
+            ]
+        },
+        schema: schema_of::<SessionizeParams>,
+        make: make::<SessionizeParams, Sessionize>,
+    }
+}
+
+/// Parameters of `sessionize`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SessionizeParams {
+    /// Regular expressions over template texts; an event of such a template closes its session.
+    pub closes: Vec<String>,
+    /// Hours of silence before the log's end after which an unclosed session counts as over, not as censored.
+    pub idle: f64,
+    /// Sessions with fewer events are left out (and counted).
+    pub min_events: usize,
+}
+
+impl Default for SessionizeParams {
+    fn default() -> Self {
+        let closes = ["Deleting block", "is added to invalidSet of"].map(str::to_owned).to_vec();
+        Self { closes, idle: 12.0, min_events: 1 }
+    }
+}
+
+impl Params for SessionizeParams {
+    fn check(&self) -> Vec<ParamError> {
+        let mut errors: Vec<ParamError> = self
+            .closes
+            .iter()
+            .enumerate()
+            .filter_map(|(i, r)| Regex::new(r).err().map(|e| ParamError::new(format!("closes.{i}"), e.to_string())))
+            .collect();
+        if !(self.idle >= 0.0 && self.idle.is_finite()) {
+            errors.push(ParamError::new("idle", "must be 0 or more hours"));
+        }
+        errors
+    }
+}
+
+impl SessionizeParams {
+    /// Returns by template number whether it closes its session.
+    ///
+    /// # Errors
+    /// A pattern is no regular expression; checked ones are.
+    pub fn closing(&self, templates: &[Template]) -> anyhow::Result<Vec<bool>> {
+        let patterns: Vec<Regex> = self.closes.iter().map(|r| Regex::new(r)).collect::<Result<_, _>>()?;
+        Ok(templates.iter().map(|t| patterns.iter().any(|p| p.is_match(&t.text))).collect())
+    }
+
+    /// Returns `idle` in microseconds.
+    pub fn idle_micros(&self) -> i64 {
+        (self.idle * 3.6e9) as i64
+    }
+}
+
+/// `sessions.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SessionSummary {
+    /// Whether the log is simulated.
+    pub simulated: bool,
+    /// Lines of all files.
+    pub lines: u64,
+    /// Malformed lines of all files.
+    pub rejected: u64,
+    /// Parsed lines that name no session.
+    pub lines_without_session: u64,
+    /// Sessions written.
+    pub sessions: u64,
+    /// Sessions left out for having fewer than `min_events` events.
+    pub short_sessions: u64,
+    /// Events of the sessions written.
+    pub events: u64,
+    /// Sessions still open at the end of the log.
+    pub censored: u64,
+    /// Lines whose time is before that of the line before.
+    pub steps_back: u64,
+    /// Earliest time, RFC 3339.
+    pub first: Option<String>,
+    /// Latest time, RFC 3339.
+    pub last: Option<String>,
+    /// The files, and the global number of the first line of each.
+    pub files: Vec<FileStart>,
+}
+
+/// Where a file's lines start in the numbering over all files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStart {
+    /// Logical path.
+    pub path: String,
+    /// Global number of its line 1.
+    pub first_line: u64,
+}
+
+impl SessionSummary {
+    /// Returns what the user should know.
+    pub fn warnings(&self, params: &SessionizeParams, closing: &[bool]) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.steps_back > 0 {
+            warnings.push(format!("the clock goes back at {} lines; sessions are ordered by time", self.steps_back));
+        }
+        if !params.closes.is_empty() && !closing.contains(&true) {
+            warnings.push("no template matches `closes`: every session active near the end counts as censored".to_owned());
+        }
+        if self.last.is_none() {
+            warnings.push("no line has a time: all sessions start at 1970-01-01 and gaps are 0".to_owned());
+        }
+        warnings
+    }
+
+    /// Fails when there is no session.
+    ///
+    /// # Errors
+    /// No line has a session key, or all sessions are too short.
+    pub fn refuse_nothing(&self) -> anyhow::Result<()> {
+        if self.sessions > 0 {
+            return Ok(());
+        }
+        if self.short_sessions > 0 {
+            bail!("all {} sessions have fewer than `min_events` events (hint: lower `min_events`)", self.short_sessions);
+        }
+        bail!("no line of the log has a session key (hint: set `session` of the parse stage to a pattern that lines contain)");
+    }
+}
+
+/// The stage.
+struct Sessionize {
+    params: SessionizeParams,
+}
+
+impl From<SessionizeParams> for Sessionize {
+    fn from(params: SessionizeParams) -> Self {
+        Self { params }
+    }
+}
+
+impl Stage for Sessionize {
+    fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
+        let events = cx.input("events")?;
+        let summary = read_summary(events)?;
+        let templates = read_templates(cx.input("templates")?)?;
+        let map = read_map(cx.input("map")?)?;
+        let closing = self.params.closing(&templates)?;
+        let lines = input::read_events(events, &summary, &map, &templates, || cx.check_cancelled())?;
+        let (sessions, mut about) = lines.group(&closing, self.params.idle_micros(), self.params.min_events);
+        about.simulated = summary.simulated;
+        about.lines = summary.lines;
+        about.rejected = summary.rejected;
+        about.refuse_nothing()?;
+        for warning in about.warnings(&self.params, &closing) {
+            cx.warn(warning);
+        }
+        cx.check_cancelled()?;
+        sessions.write(cx.output("sessions")?)?;
+        write_summary(&about, cx.output("summary")?)
+    }
+}
+
+fn write_summary(about: &SessionSummary, path: &Path) -> anyhow::Result<()> {
+    let json = serde_json::to_string_pretty(about)?;
+    std::fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests;

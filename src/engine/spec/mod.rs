@@ -3,6 +3,27 @@
 //! A `Spec` is complete: profile merged, `--set` applied, `${}` interpolated (but `${in.*}` and `${out.*}` of shell
 //! commands), matrix expanded, parameters checked with every default filled in. Nothing here looks at source files.
 
+mod check;
+mod error;
+mod interpolate;
+mod links;
+mod load;
+mod merge;
+pub(crate) mod paths;
+pub(crate) mod raw;
+mod secret;
+mod source;
+mod spans;
+mod units;
+
+#[cfg(test)]
+mod diagnostics;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use error::{Place, Problem, SpecError, SpecErrors, Text};
+pub use load::{LoadOptions, SourceText, load, load_with_dag};
+
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,13 +59,15 @@ impl From<ProjectPath> for String {
     }
 }
 
+#[expect(clippy::infallible_try_from, reason = "callers treat a text from a record as one that could be refused")]
 impl TryFrom<String> for ProjectPath {
     type Error = std::convert::Infallible;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         Ok(match text.split_once(':') {
-            Some((root, path)) => Self { root: Some(root.to_owned()), path: path.to_owned() },
-            None => Self { root: None, path: text },
+            // A `/` before the colon: the colon is part of a file's name.
+            Some((root, path)) if !root.contains('/') => Self { root: Some(root.to_owned()), path: path.to_owned() },
+            _ => Self { root: None, path: text },
         })
     }
 }

@@ -1,10 +1,12 @@
-//! What several stages share: tables, sessions, sparse rows, ranking metrics, calibration, model files.
+//! What several stages share: tables, times, sessions, sparse rows, ranking metrics, calibration, model files.
 
 pub mod conformal;
 pub mod isotonic;
 pub mod learning;
 pub mod metrics;
 pub mod safetensors;
+pub mod scoretable;
 pub mod sparse;
 pub mod table;
+pub mod time;
 pub mod traces;

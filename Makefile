@@ -1,0 +1,50 @@
+# The menu. `make` explains it; every recipe works with and without CARGO_TARGET_DIR.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help build run test check bench data serve dashboards clean bootstrap bootstrap-test
+
+ARGS ?=
+
+help: ## Explain the targets
+	@echo "logweir: anomalous sessions in logs, by a pipeline that reruns only what changed"
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo "Settings: LOGWEIR_HDFS=/folder/with/HDFS.log (real logs), LOGWEIR_POSTGRES=postgres://… (export there),"
+	@echo "          CARGO_TARGET_DIR (build elsewhere), ARGS='-j 2 --json' (arguments of logweir run)"
+
+run: build ## Run the pipeline: real logs if they are there, else a simulated cluster's; twice executes nothing
+	@scripts/run.sh $(ARGS)
+
+test: bootstrap-test ## Run every test (installs a PostgreSQL server for them where it can; starts one in a temporary folder)
+	@. scripts/env.sh; cargo test --release --locked --workspace $(ARGS)
+
+check: bootstrap ## Format, lints and documentation, warnings as errors
+	@scripts/check.sh
+
+bench: build ## Time the engine against ninja and make, and the pipeline on a simulated log of a million lines
+	@scripts/bench.sh $(ARGS)
+
+data: ## Fetch the public HDFS_v1 set (1.5 GB unpacked) into data/raw/HDFS_v1 and check its counts
+	@scripts/data.sh
+
+serve: ## Show reports/ at http://127.0.0.1:8787 (a plain file server; PORT=n for another port)
+	@scripts/serve.sh
+
+dashboards: build ## Start PostgreSQL and Grafana (docker compose), load the scores, say where to look
+	@scripts/dashboards.sh
+
+build: bootstrap ## Build the program (release)
+	@. scripts/env.sh; cargo build --release --locked --bin logweir
+
+clean: ## Remove the contents of cache/, reports/ and data/ (not data/raw/); history is lost, results can be made again
+	@find cache reports -mindepth 1 ! -name .gitkeep -delete
+	@find data -mindepth 1 -maxdepth 1 ! -name .gitkeep ! -name raw -exec rm -rf {} +
+	@rm -rf data/raw/simulated
+
+bootstrap:
+	@scripts/bootstrap.sh
+
+bootstrap-test:
+	@scripts/bootstrap.sh test

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Starts PostgreSQL and Grafana (docker compose), loads the scores of the pipeline into PostgreSQL, says where to look.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/env.sh
+
+command -v docker >/dev/null && docker compose version >/dev/null 2>&1 || {
+  say "dashboards: docker with the compose plugin is needed."
+  say "            With a PostgreSQL of your own: LOGWEIR_POSTGRES=postgres://user@host/db make run,"
+  say "            and point Grafana at provisioning/."
+  exit 3
+}
+if [ ! -f .env ]; then
+  say "dashboards: writing .env with fresh passwords (from .env.example)"
+  (umask 077
+   while IFS= read -r line; do
+     case $line in
+       *PASSWORD=*) printf '%s=%s\n' "${line%%=*}" "$(head -c 18 /dev/urandom | od -An -tx1 | tr -d ' \n')" ;;
+       *) printf '%s\n' "$line" ;;
+     esac
+   done <.env.example >.env)
+fi
+set -a; . ./.env; set +a
+docker compose up -d --wait
+export PGPASSWORD="${POSTGRES_PASSWORD:?set in .env}"
+export LOGWEIR_POSTGRES="postgres://${POSTGRES_USER:-logweir}@127.0.0.1:${POSTGRES_PORT:-5432}/${POSTGRES_DB:-logweir}"
+scripts/run.sh
+say "dashboards: http://127.0.0.1:${GRAFANA_PORT:-3000}/dashboards  (user ${GRAFANA_USER:-admin}, password in .env)"

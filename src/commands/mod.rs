@@ -1,0 +1,106 @@
+//! The commands: one file each, from checked arguments to an exit code. They decide what to ask the engine for and what
+//! to show; the engine decides everything else.
+
+mod graph;
+mod history;
+mod init;
+mod lineage;
+mod plan;
+mod run;
+mod score;
+mod simulate;
+mod stages;
+mod verify;
+mod why;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use anyhow::Context as _;
+use clap::CommandFactory as _;
+use logweir_engine::engine::{Engine, Project};
+use logweir_engine::graph::Dag;
+use logweir_engine::spec::{self, LoadOptions, SourceText};
+use logweir_engine::stage::Registry;
+
+use crate::cli::{Cli, Command, Global};
+use crate::render::Screen;
+use crate::render::diagnostic::Failure;
+
+/// An exit code, or what ended the command early.
+pub(crate) type Outcome = Result<u8, Failure>;
+
+/// Runs the command.
+pub(crate) fn execute(cli: &Cli, screen: &Screen) -> Outcome {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Run(args) => run::run(global, args, screen),
+        Command::Plan(args) => plan::plan(global, args, screen),
+        Command::Why(args) => why::why(&open(global)?, args, screen),
+        Command::Graph(args) => graph::graph(global, args, screen),
+        Command::Lineage(args) => lineage::lineage(global, args, screen),
+        Command::Impact(args) => lineage::impact(global, args, screen),
+        Command::Runs(args) => history::runs(&open(global)?, args, screen),
+        Command::Show(args) => history::show(&open(global)?, args, screen),
+        Command::Restore(args) => history::restore(&open(global)?, args, screen),
+        Command::Verify(args) => verify::verify(&open(global)?, args, screen),
+        Command::Simulate(args) => simulate::simulate(args, screen),
+        Command::Score(args) => score::score(global, args, screen),
+        Command::Stages(args) => stages::stages(args, screen),
+        Command::Schema => stages::schema(screen),
+        Command::Init(args) => init::init(global, args, screen),
+        Command::Completions(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "logweir", &mut script);
+            screen.data(&String::from_utf8_lossy(&script))?;
+            Ok(0)
+        }
+    }
+}
+
+/// The kinds every pipeline may use.
+fn registry() -> Registry {
+    logweir_stages::registry()
+}
+
+/// The process environment. What is no Unicode cannot be named in a pipeline.
+fn environment() -> BTreeMap<String, String> {
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).collect()
+}
+
+/// Finds the project and reads its pipeline.
+fn load(global: &Global) -> Result<(Project, spec::Spec, Dag, BTreeMap<String, String>), Failure> {
+    let cwd = std::env::current_dir().context("the current directory is gone").map_err(Failure::environment)?;
+    let project = Project::find(&cwd, global.directory.as_deref(), global.file.as_deref())?;
+    let source = SourceText { name: project.file_name(), text: project.text()? };
+    let env = environment();
+    let options =
+        LoadOptions { profile: global.profile.clone(), sets: global.sets.clone(), env: &|name| env.get(name).cloned() };
+    let (spec, dag) = spec::load_with_dag(&source, &registry(), &options)?;
+    Ok((project, spec, dag, env))
+}
+
+/// Makes the engine of the project.
+fn open(global: &Global) -> Result<Engine, Failure> {
+    let (project, spec, _, env) = load(global)?;
+    // Effects name files relative to the project, and shell stages run there.
+    std::env::set_current_dir(project.root()).context("cannot enter the project").map_err(Failure::environment)?;
+    Ok(Engine::new(project, spec, env)?)
+}
+
+/// Sets the size of polars' process-wide pool before its first use; a value given by the user stays.
+fn limit_polars(jobs: Option<NonZeroUsize>) {
+    const NAME: &str = "POLARS_MAX_THREADS";
+    if std::env::var_os(NAME).is_some() {
+        return;
+    }
+    let threads = jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    #[expect(unsafe_code, reason = "polars reads its pool size from the environment and nowhere else")]
+    // SAFETY: called at the start of a command, before any other thread of the process exists.
+    unsafe {
+        std::env::set_var(NAME, threads.to_string());
+    }
+}

@@ -1,0 +1,535 @@
+//! The façade: a project and its pipeline, and everything a command can ask of them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use crate::digest::Digest;
+use crate::error::EngineError;
+use crate::event::{Decision, Event, Sink};
+use crate::execute::{self, Ended, Orders};
+use crate::graph::Dag;
+use crate::history::{RunDetail, RunInfo, Why, WhyRun};
+use crate::index::Index;
+use crate::lineage::Lineage;
+use crate::lockfile::LockFile;
+use crate::manifest::FileFact;
+use crate::plan::{self, Plan, PlanRow};
+use crate::project::{ProjectLock, host, new_temp, run_id, total_memory};
+use crate::publish::Placer;
+use crate::questions;
+use crate::records::History;
+use crate::runlog::{Writer, action_at};
+use crate::schedule::{Budget, Demand, predict};
+use crate::session::{Prepared, Session};
+use crate::sources::Places;
+use crate::spec::Spec;
+use crate::statcache::StatCache;
+use crate::store::Store;
+use crate::suggest::did_you_mean;
+use crate::verify::{Check, VerifyReport};
+use crate::wiring::Wiring;
+
+pub use crate::project::Project;
+
+/// What to plan.
+#[derive(Clone, Debug, Default)]
+pub struct PlanOptions {
+    /// Stage names (with or without the matrix combination) or artifact paths; empty for all.
+    pub targets: Vec<String>,
+    /// Stages to run whatever their key says.
+    pub force: Vec<String>,
+    /// Do not trust the stat memo: hash every file again.
+    pub rehash: bool,
+    /// Thread tokens for the predicted time; 0 for the number of cores.
+    pub jobs: usize,
+}
+
+/// How to run.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// Stage names or artifact paths; empty for all.
+    pub targets: Vec<String>,
+    /// Stages to run whatever their key says.
+    pub force: Vec<String>,
+    /// Do not trust the stat memo: hash every file again.
+    pub rehash: bool,
+    /// Thread tokens; 0 for the number of cores.
+    pub jobs: usize,
+    /// After a failure run what does not depend on it.
+    pub keep_going: bool,
+    /// Execute exactly this saved plan (JSON of [`Plan`]) or refuse.
+    pub plan_file: Option<PathBuf>,
+}
+
+/// What a run did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunSummary {
+    /// The run in short; recorded in the run log.
+    pub info: RunInfo,
+    /// A stage panicked or broke an invariant.
+    pub internal: bool,
+    /// A stage failed through the environment (a full disk, an unreachable database).
+    pub environment: bool,
+}
+
+impl RunSummary {
+    /// Returns the program's exit code: 0, 1 a stage failed, 3 through the environment, 70 a bug, 130 interrupted.
+    pub fn exit_code(&self) -> u8 {
+        match &self.info {
+            _ if self.internal => 70,
+            info if info.interrupted => 130,
+            _ if self.environment => 3,
+            info if info.failed > 0 => 1,
+            _ => 0,
+        }
+    }
+}
+
+/// What to verify.
+#[derive(Clone, Debug, Default)]
+pub struct VerifyOptions {
+    /// Stage names or artifact paths whose outputs are compared; empty for all, and then store and run log too.
+    pub targets: Vec<String>,
+    /// Put right what the store or the disk allows.
+    pub repair: bool,
+}
+
+/// A project with a checked pipeline, ready for every command.
+pub struct Engine {
+    project: Project,
+    spec: Spec,
+    env: BTreeMap<String, String>,
+    prepared: Vec<Prepared>,
+    wiring: Wiring,
+    places: Places,
+}
+
+impl Engine {
+    /// Makes an engine. `env` is the whole environment of the process; a stage sees of it only what it declares.
+    ///
+    /// # Errors
+    /// The graph has errors.
+    pub fn new(project: Project, spec: Spec, env: BTreeMap<String, String>) -> Result<Self, EngineError> {
+        let prepared = Prepared::all(&spec)?;
+        let wiring = Wiring::new(&spec)?;
+        let places = Places::new(&project.root, &spec);
+        Ok(Self { project, spec, env, prepared, wiring, places })
+    }
+
+    /// Returns the project.
+    pub fn project(&self) -> &Project {
+        &self.project
+    }
+
+    /// Returns the pipeline.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// Says what a run would do, without doing it; takes no lock.
+    ///
+    /// # Errors
+    /// Unknown targets, missing source files, unreadable files.
+    pub fn plan(&self, options: &PlanOptions) -> Result<Plan, EngineError> {
+        let selected = self.select(&options.targets)?;
+        let forced = self.forced(&options.force)?;
+        let (index, _) = Index::open(&self.cache())?;
+        let mut session = self.session(index, forced, options.rehash, &self.cache().join("tmp"))?;
+        self.plan_in(&mut session, &selected, options.jobs)
+    }
+
+    fn plan_in(&self, session: &mut Session<'_>, selected: &[bool], jobs: usize) -> Result<Plan, EngineError> {
+        session.look_ahead(selected)?;
+        let missing = session.missing_sources(selected)?;
+        if !missing.is_empty() {
+            return Err(EngineError::MissingInputs(missing));
+        }
+        let stages = session.plan(selected)?;
+        // A plan only reads; that it hashed something is worth remembering, but not worth failing for.
+        let _ = session.memo.save();
+        let seconds = self.predict(&stages, jobs);
+        Ok(Plan { pipeline: self.pipeline(), overrides: self.overrides(), stages, seconds })
+    }
+
+    fn predict(&self, rows: &[PlanRow], jobs: usize) -> Option<f64> {
+        let rows: BTreeMap<&str, &PlanRow> = rows.iter().map(|row| (row.name.as_str(), row)).collect();
+        let weight = |stage: &crate::spec::StageSpec| match rows.get(stage.name.as_str()) {
+            Some(row) if matches!(row.decision, Decision::Run | Decision::Waits) => row.seconds,
+            _ => Some(0.0),
+        };
+        let weights: Vec<f64> = self.spec.stages.iter().map(weight).collect::<Option<_>>()?;
+        if weights.iter().all(|weight| *weight == 0.0) {
+            return Some(0.0);
+        }
+        let demands: Vec<Demand> = self.spec.stages.iter().map(|stage| Demand::from(&stage.policy)).collect();
+        Some(predict(self.budget(jobs), &self.wiring.order, &self.wiring.after, &weights, &demands))
+    }
+
+    /// Brings the selected stages up to date. A failed stage is no error: see [`RunSummary::exit_code`].
+    /// `cancel` may be set from a signal handler: running stages are stopped and their scratch is dropped.
+    ///
+    /// # Errors
+    /// As [`Engine::plan`]; the lock is held; the disk is full or not writable.
+    pub fn run(&self, options: &RunOptions, sink: &dyn Sink, cancel: &AtomicBool) -> Result<RunSummary, EngineError> {
+        let selected = self.select(&options.targets)?;
+        let forced = self.forced(&options.force)?;
+        let cache = self.cache();
+        let _lock = ProjectLock::take(&cache)?;
+        let (index, mut damage) = Index::open(&cache)?;
+        let (writer, torn) = Writer::open(&cache, index.covered().head, index.covered().len)?;
+        let run = run_id(&writer.head());
+        let temp = new_temp(&cache, &run)?;
+        let mut session = self.session(index, forced, options.rehash, &temp)?;
+        self.check_owners(&session.index)?;
+        session.look_ahead(&selected)?;
+        let missing = session.missing_sources(&selected)?;
+        if !missing.is_empty() {
+            let _ = session.memo.save();
+            return Err(EngineError::MissingInputs(missing));
+        }
+        if let Some(file) = &options.plan_file {
+            self.hold_to(file, &mut session, &selected, options.jobs)?;
+        }
+        let budget = self.budget(options.jobs);
+        let stages = selected.iter().filter(|selected| **selected).count();
+        sink.event(&Event::RunStarted { run: run.clone(), pipeline: self.pipeline(), stages, jobs: budget.threads });
+        if let Some(torn) = torn {
+            let text = format!("the last entry of the run log was incomplete; it is kept in `{}`", torn.display());
+            sink.event(&Event::Warning { text });
+        }
+        if let Err(error) = &session.lock_error {
+            let text = format!("{error}; it is written anew");
+            sink.event(&Event::Warning { text });
+        }
+        damage.dedup();
+        for text in &damage {
+            sink.event(&Event::Warning { text: format!("{text}; see `logweir verify`") });
+        }
+        let orders = Orders {
+            selected,
+            budget,
+            keep_going: options.keep_going,
+            info: self.new_info(run, options),
+            temp: temp.clone(),
+            lock_path: LockFile::path_for(&self.project.file),
+            damage,
+            host: host(),
+            cancel,
+        };
+        let ended = execute::run(&mut session, &orders, writer, sink);
+        // What is left of it is removed at the start of the next run.
+        let _ = fs::remove_dir_all(&temp);
+        let Ended { info, internal, environment } = ended?;
+        Ok(RunSummary { info, internal, environment })
+    }
+
+    /// Refuses unless a saved plan is what would happen now.
+    fn hold_to(
+        &self,
+        file: &Path,
+        session: &mut Session<'_>,
+        selected: &[bool],
+        jobs: usize,
+    ) -> Result<(), EngineError> {
+        let text = fs::read_to_string(file).map_err(EngineError::io("read", file))?;
+        let saved: Plan = serde_json::from_str(&text)
+            .map_err(|e| EngineError::PlanFile { path: file.to_path_buf(), message: e.to_string() })?;
+        let now = self.plan_in(session, selected, jobs)?;
+        session.known = vec![None; self.spec.stages.len()];
+        let differences = plan::differences(&saved, &now);
+        if differences.is_empty() { Ok(()) } else { Err(EngineError::PlanChanged { differences }) }
+    }
+
+    /// Returns the last decision about a stage (full name) and what would be decided now.
+    ///
+    /// # Errors
+    /// Unknown stage; as [`Engine::plan`].
+    pub fn why(&self, stage: &str) -> Result<Why, EngineError> {
+        if !self.spec.stages.iter().any(|s| s.name == stage) {
+            let names: Vec<&str> = self.spec.stages.iter().map(|s| s.name.as_str()).collect();
+            let help = did_you_mean(stage, &names);
+            return Err(EngineError::UnknownTarget { target: stage.to_owned(), help });
+        }
+        let history = self.history()?;
+        let mut last = None;
+        let mut record = None;
+        if let Some(run) = history.last_of(&self.pipeline())?
+            && let Some(entry) = history.map(&run)?.remove(stage)
+        {
+            let action = entry.at.map(|at| action_at(&history.cache, at)).transpose()?;
+            last = Some(WhyRun {
+                run: run.info.run,
+                started: run.info.started,
+                decision: entry.decision,
+                key: entry.key,
+                reasons: entry.reasons,
+                seconds: action.as_ref().map(|action| action.seconds),
+            });
+            record = action.map(|action| action.record);
+        }
+        let executed = history.index.last_action(&self.pipeline(), stage);
+        let executed = executed.map(|at| action_at(&history.cache, at)).transpose()?;
+        let leaves = record.or_else(|| executed.as_ref().map(|action| action.record.clone()));
+        let plan = self.plan(&PlanOptions { targets: vec![stage.to_owned()], ..PlanOptions::default() })?;
+        let now = plan.stages.into_iter().find(|row| row.name == stage);
+        Ok(Why {
+            stage: stage.to_owned(),
+            last,
+            executed: executed.map(|action| WhyRun {
+                run: action.run,
+                started: action.started,
+                decision: Decision::Run,
+                key: Some(action.key),
+                reasons: action.reasons,
+                seconds: Some(action.seconds),
+            }),
+            leaves: leaves.map(|record| record.leaves()).unwrap_or_default(),
+            now: now.ok_or_else(|| EngineError::Internal(format!("`{stage}` is missing from its own plan")))?,
+        })
+    }
+
+    /// Returns everything that produced `target`: a path, `path#/json/pointer`, a digest, or a copy of a produced file
+    /// anywhere (relative to the project or absolute). With `run`, as of that run.
+    ///
+    /// # Errors
+    /// Nothing recorded produced it; unknown run.
+    pub fn lineage(&self, target: &str, run: Option<&str>) -> Result<Lineage, EngineError> {
+        let history = self.history()?;
+        let run = match run {
+            Some(run) => Some((history.find(run)?, true)),
+            None => history.last_of(&self.pipeline())?.map(|run| (run, false)),
+        };
+        questions::lineage(&history, &self.project.root, target, run.as_ref().map(|(run, past)| (run, *past)))
+    }
+
+    /// Returns everything derived from `target`: a source or produced path.
+    ///
+    /// # Errors
+    /// Nothing recorded read or produced it.
+    pub fn impact(&self, target: &str) -> Result<Lineage, EngineError> {
+        let history = self.history()?;
+        questions::impact(&history, &self.project.root, target)
+    }
+
+    /// Returns all runs recorded in this project (of every pipeline file), oldest first.
+    ///
+    /// # Errors
+    /// The run log cannot be read.
+    pub fn runs(&self) -> Result<Vec<RunInfo>, EngineError> {
+        self.history()?.summaries()
+    }
+
+    /// Returns one run in detail: its id, a unique beginning of it, `last`, or `last~N`.
+    ///
+    /// # Errors
+    /// Unknown run.
+    pub fn show(&self, run: &str) -> Result<RunDetail, EngineError> {
+        let history = self.history()?;
+        let run = history.find(run)?;
+        history.detail(run)
+    }
+
+    /// Re-hashes outputs, store and run log and names each difference.
+    ///
+    /// # Errors
+    /// Unknown targets; unreadable files.
+    pub fn verify(&self, options: &VerifyOptions, _sink: &dyn Sink) -> Result<VerifyReport, EngineError> {
+        let selected = self.select(&options.targets)?;
+        let _lock = if options.repair { Some(ProjectLock::take(&self.cache())?) } else { None };
+        let history = self.history()?;
+        let check = Check {
+            history: &history,
+            lock: LockFile::read(&LockFile::path_for(&self.project.file))?,
+            lock_name: LockFile::path_for(Path::new(&self.pipeline())).to_string_lossy().into_owned(),
+            pipeline: self.pipeline(),
+            stages: self
+                .spec
+                .stages
+                .iter()
+                .zip(&selected)
+                .filter(|(_, on)| **on)
+                .map(|(s, _)| s.name.clone())
+                .collect(),
+            everything: options.targets.is_empty(),
+        };
+        let mut report = check.run()?;
+        if options.repair {
+            let temp = new_temp(&self.cache(), "repair")?;
+            check.repair(&mut report, &temp)?;
+        }
+        Ok(report)
+    }
+
+    /// Places the outputs of every stage of a run (same forms as [`Engine::show`]) as they were then; takes the lock.
+    /// Returns the paths that were written.
+    ///
+    /// # Errors
+    /// Unknown run; an object is missing from the store.
+    pub fn restore_run(&self, run: &str) -> Result<Vec<String>, EngineError> {
+        let _lock = ProjectLock::take(&self.cache())?;
+        let history = self.history()?;
+        let run = history.find(run)?;
+        let temp = new_temp(&self.cache(), "restore")?;
+        let store = Store::new(&self.cache(), &temp, self.spec.hard_links);
+        let placer = Placer { store: &store, root: &self.project.root, temp: &temp };
+        let mut written = Vec::new();
+        for action in history.actions(&run)? {
+            for record in action.outputs.values() {
+                if placer.place(record, None)? {
+                    written.push(record.path.clone());
+                }
+            }
+        }
+        Ok(written)
+    }
+
+    /// Writes the content of an object (a file, or a directory by the digest of its manifest) to `to`, which must not
+    /// exist. For commands that use artifacts of a past run without touching the project's files.
+    ///
+    /// # Errors
+    /// The object is missing or corrupt.
+    pub fn materialise(&self, digest: &Digest, directory: bool, to: &Path) -> Result<(), EngineError> {
+        let store = Store::new(&self.cache(), &self.cache().join("tmp"), false);
+        if directory {
+            let manifest = store.manifest(digest)?;
+            return Ok(store.take_out_directory(&manifest, to, false)?);
+        }
+        let size = fs::metadata(store.path(digest)).map_err(|_| EngineError::MissingObject(*digest))?.len();
+        Ok(store.take_out(&FileFact { digest: *digest, size, executable: false }, to, false)?)
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.project.root.join("cache")
+    }
+
+    fn pipeline(&self) -> String {
+        self.project.file_name()
+    }
+
+    fn history(&self) -> Result<History, EngineError> {
+        History::open(&self.project.root, &self.cache())
+    }
+
+    fn overrides(&self) -> Vec<String> {
+        let profile = self.spec.profile.iter().map(|profile| format!("--profile {profile}"));
+        profile.chain(self.spec.overrides.iter().cloned()).collect()
+    }
+
+    fn select(&self, targets: &[String]) -> Result<Vec<bool>, EngineError> {
+        if targets.is_empty() {
+            return Ok(vec![true; self.spec.stages.len()]);
+        }
+        let dag = Dag::build(&self.spec).map_err(|e| EngineError::Pipeline(e.to_string()))?;
+        let chosen = dag.select(targets).map_err(|unknown| EngineError::UnknownTarget {
+            target: targets.join(" "),
+            help: format!("{unknown}; {}", unknown.help),
+        })?;
+        Ok(self.wiring.with_upstream(&chosen))
+    }
+
+    fn forced(&self, force: &[String]) -> Result<Vec<Option<&'static str>>, EngineError> {
+        let names = || self.spec.stages.iter().flat_map(|s| [s.name.as_str(), s.base.as_str()]);
+        if let Some(unknown) = force.iter().find(|given| names().all(|name| name != given.as_str())) {
+            let names: Vec<&str> = names().collect();
+            return Err(EngineError::UnknownTarget { target: unknown.clone(), help: did_you_mean(unknown, &names) });
+        }
+        let by = |stage: &crate::spec::StageSpec| match (
+            force.iter().any(|f| *f == stage.name || *f == stage.base),
+            stage.policy.always,
+        ) {
+            (true, _) => Some("--force"),
+            (false, true) => Some("always: true"),
+            (false, false) => None,
+        };
+        Ok(self.spec.stages.iter().map(by).collect())
+    }
+
+    fn session(
+        &self,
+        index: Index,
+        forced: Vec<Option<&'static str>>,
+        rehash: bool,
+        temp: &Path,
+    ) -> Result<Session<'_>, EngineError> {
+        let cache = self.cache();
+        let lock = LockFile::read(&LockFile::path_for(&self.project.file));
+        let (lock, lock_error) = match lock {
+            Ok(lock) => (lock, Ok(())),
+            // Only frozen stages need it; all others get a new one.
+            Err(error) if self.spec.stages.iter().any(|stage| stage.policy.frozen) => return Err(error),
+            Err(error) => (LockFile::default(), Err(error)),
+        };
+        Ok(Session {
+            spec: &self.spec,
+            wiring: &self.wiring,
+            prepared: &self.prepared,
+            places: &self.places,
+            env: &self.env,
+            store: Store::new(&cache, temp, self.spec.hard_links),
+            memo: StatCache::open(&cache, rehash),
+            pipeline: self.pipeline(),
+            known: vec![None; self.spec.stages.len()],
+            tools: BTreeMap::new(),
+            cache,
+            index,
+            lock,
+            lock_error,
+            forced,
+        })
+    }
+
+    fn budget(&self, jobs: usize) -> Budget {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = if jobs == 0 { cores() } else { jobs };
+        let pools = self.spec.pools.iter().map(|(name, size)| (name.clone(), *size)).collect();
+        Budget { threads, memory: total_memory(), pools }
+    }
+
+    fn new_info(&self, run: String, options: &RunOptions) -> RunInfo {
+        let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+        RunInfo {
+            run,
+            started: now.clone(),
+            finished: now,
+            seconds: 0.0,
+            pipeline: self.pipeline(),
+            profile: self.spec.profile.clone(),
+            overrides: self.spec.overrides.clone(),
+            forced: options.force.clone(),
+            targets: options.targets.clone(),
+            executed: 0,
+            restored: 0,
+            fresh: 0,
+            failed: 0,
+            skipped: 0,
+            interrupted: false,
+        }
+    }
+
+    /// A path is written by one stage of one pipeline: looks into the lock files of the other pipelines of the project.
+    fn check_owners(&self, index: &Index) -> Result<(), EngineError> {
+        let here = self.pipeline();
+        for other in index.last_runs().keys().filter(|other| **other != here) {
+            let file = self.project.root.join(other);
+            let Ok(lock) = LockFile::read(&LockFile::path_for(&file)) else { continue };
+            if !file.is_file() {
+                continue;
+            }
+            for (other_stage, locked) in &lock.stages {
+                for output in locked.outputs.values() {
+                    if let Some((own, _)) = self.wiring.producer(&self.spec, &output.path) {
+                        return Err(EngineError::Owned {
+                            path: output.path.clone(),
+                            stage: self.spec.stages[own.stage].name.clone(),
+                            other_stage: other_stage.clone(),
+                            other_pipeline: other.clone(),
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

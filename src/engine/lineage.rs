@@ -1,0 +1,355 @@
+//! Questions over records: everything that produced an artifact, everything derived from one. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::digest::Digest;
+use crate::error::EngineError;
+use crate::history::OutputRecord;
+use crate::key::KeyRecord;
+use crate::runlog::ActionEntry;
+use crate::session::{Session, declared};
+use crate::wiring::Link;
+
+/// Whether a node is a thing or the making of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeType {
+    /// A file or directory with a certain content.
+    Artifact,
+    /// One execution of a stage.
+    Action,
+}
+
+/// A node of a lineage document. Artifacts have `path` and `digest`; actions have `stage`, `key`, `run`, `params`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Unique in the document: `artifact:PATH@DIGEST` or `action:KEY`, digests shortened.
+    pub id: String,
+    /// Artifact or action.
+    #[serde(rename = "type")]
+    pub kind: NodeType,
+    /// The logical path: relative to the project, or `root:path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Where a source file in a root was when it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Content digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// The stage's full name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// The action key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Digest>,
+    /// The run that executed the action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// The kind (`uses`) or the command template (`run`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// The parameters, defaults filled in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<Value>,
+}
+
+/// A lineage document: a graph from sources to the target (or from the target to all that is derived from it).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lineage {
+    /// What was asked for, as given.
+    pub target: String,
+    /// The value a `#/json/pointer` names; null without one.
+    pub value: Value,
+    /// Nodes, sources first.
+    pub nodes: Vec<Node>,
+    /// Edges in the direction of the data, by node id.
+    pub edges: Vec<(String, String)>,
+}
+
+/// What lineage knows of an action.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActionView {
+    /// The stage's full name.
+    pub stage: String,
+    /// The action key.
+    pub key: Digest,
+    /// The run that executed it; `None` in canonical documents.
+    pub run: Option<String>,
+    /// What the key is made of.
+    pub record: Rc<KeyRecord>,
+    /// Outputs by slot.
+    pub outputs: BTreeMap<String, OutputRecord>,
+    /// Named roots its inputs lay in; empty in canonical documents.
+    pub roots: BTreeMap<String, String>,
+}
+
+impl From<ActionEntry> for ActionView {
+    fn from(entry: ActionEntry) -> Self {
+        Self {
+            stage: entry.stage,
+            key: entry.key,
+            run: Some(entry.run),
+            record: Rc::new(entry.record),
+            outputs: entry.outputs,
+            roots: entry.roots,
+        }
+    }
+}
+
+/// Answers which action made what.
+pub trait Records {
+    /// Returns the action that gave the artifact at `path` (a file, a directory with a slash at the end, or something
+    /// in an output directory) this content; `None` for a source.
+    ///
+    /// # Errors
+    /// Records cannot be read.
+    fn maker(&self, path: &str, digest: &Digest) -> Result<Option<Rc<ActionView>>, EngineError>;
+
+    /// Returns the content the artifact at `path` had in the state asked about.
+    ///
+    /// # Errors
+    /// Records cannot be read.
+    fn digest_of(&self, path: &str) -> Result<Option<Digest>, EngineError>;
+}
+
+/// Collects nodes and edges, each once.
+#[derive(Default)]
+struct Collector {
+    nodes: BTreeMap<String, Node>,
+    edges: BTreeSet<(String, String)>,
+}
+
+impl Collector {
+    fn artifact(&mut self, path: &str, digest: &Digest, roots: &BTreeMap<String, String>) -> String {
+        let id = format!("artifact:{path}@{}", digest.short());
+        let node = self.nodes.entry(id.clone()).or_insert_with(|| Node {
+            id: id.clone(),
+            kind: NodeType::Artifact,
+            path: Some(path.to_owned()),
+            file: None,
+            digest: Some(*digest),
+            stage: None,
+            key: None,
+            run: None,
+            action: None,
+            params: None,
+        });
+        if node.file.is_none()
+            && let Some((root, relative)) = path.split_once(':')
+            && let Some(place) = roots.get(root)
+        {
+            node.file = Some(format!("{}/{relative}", place.trim_end_matches('/')));
+        }
+        id
+    }
+
+    /// Adds an action; says whether it is new.
+    fn action(&mut self, action: &ActionView) -> (String, bool) {
+        let id = format!("action:{}@{}", action.stage, action.key.short());
+        let new = !self.nodes.contains_key(&id);
+        if new {
+            let node = Node {
+                id: id.clone(),
+                kind: NodeType::Action,
+                path: None,
+                file: None,
+                digest: None,
+                stage: Some(action.stage.clone()),
+                key: Some(action.key),
+                run: action.run.clone(),
+                action: action.record.action(),
+                params: Some(action.record.params.clone()),
+            };
+            self.nodes.insert(id.clone(), node);
+        }
+        (id, new)
+    }
+
+    /// Returns nodes in the order of the data flow, ties by id.
+    fn finish(self, target: &str) -> Lineage {
+        let mut left: BTreeMap<&str, usize> = self.nodes.keys().map(|id| (id.as_str(), 0)).collect();
+        let mut after: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (from, to) in &self.edges {
+            *left.entry(to).or_default() += 1;
+            after.entry(from).or_default().push(to);
+        }
+        let mut ready: BTreeSet<&str> = left.iter().filter(|(_, n)| **n == 0).map(|(id, _)| *id).collect();
+        let mut order = Vec::with_capacity(self.nodes.len());
+        while let Some(id) = ready.pop_first() {
+            order.push(id);
+            for next in after.get(id).into_iter().flatten() {
+                let count = left.get_mut(next).expect("edges join nodes");
+                *count -= 1;
+                if *count == 0 {
+                    ready.insert(next);
+                }
+            }
+        }
+        let nodes = order.iter().map(|id| self.nodes[*id].clone()).collect();
+        Lineage { target: target.to_owned(), value: Value::Null, nodes, edges: self.edges.into_iter().collect() }
+    }
+}
+
+/// Returns everything that led to an artifact.
+///
+/// # Errors
+/// Records cannot be read.
+pub fn upstream(records: &dyn Records, target: &str, path: &str, digest: &Digest) -> Result<Lineage, EngineError> {
+    let mut found = Collector::default();
+    let nowhere = BTreeMap::new();
+    let id = found.artifact(path, digest, &nowhere);
+    let mut pending = VecDeque::from([(path.to_owned(), *digest, id)]);
+    let mut seen = BTreeSet::new();
+    while let Some((path, digest, id)) = pending.pop_front() {
+        if !seen.insert(id.clone()) {
+            continue;
+        }
+        if let Some(of) = path.strip_prefix("lineage:") {
+            // A lineage document is made by the engine itself, from the artifact it speaks of.
+            if let Some(digest) = records.digest_of(of)? {
+                let source = found.artifact(of, &digest, &nowhere);
+                found.edges.insert((source.clone(), id));
+                pending.push_back((of.to_owned(), digest, source));
+            }
+            continue;
+        }
+        let Some(action) = records.maker(&path, &digest)? else { continue };
+        let (made_by, new) = found.action(&action);
+        found.edges.insert((made_by.clone(), id));
+        if new {
+            for (input, digest) in action.record.inputs.values().flatten().flatten() {
+                let input_id = found.artifact(input, digest, &action.roots);
+                found.edges.insert((input_id.clone(), made_by.clone()));
+                pending.push_back((input.clone(), *digest, input_id));
+            }
+        }
+    }
+    Ok(found.finish(target))
+}
+
+/// Returns whether two logical paths are the same artifact, or one holds the other.
+pub fn overlaps(a: &str, b: &str) -> bool {
+    a == b || (a.ends_with('/') && b.starts_with(a)) || (b.ends_with('/') && a.starts_with(b))
+}
+
+/// Returns everything derived from an artifact, given all actions of a state; `None` if none read or made it.
+pub fn downstream(actions: &[ActionView], target: &str) -> Option<Lineage> {
+    let mut found = Collector::default();
+    let mut readers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (number, action) in actions.iter().enumerate() {
+        for input in action.record.inputs.values().flatten().flat_map(BTreeMap::keys) {
+            readers.entry(input.trim_start_matches("lineage:")).or_default().push(number);
+        }
+    }
+    let reading = |path: &str| -> Vec<(String, usize)> {
+        let mut all = Vec::new();
+        // Inputs that are the path or lie in it, then inputs that are a folder around it.
+        for (input, numbers) in readers.range(path..).take_while(|(input, _)| input.starts_with(path)) {
+            all.extend(numbers.iter().filter(|_| overlaps(input, path)).map(|n| ((*input).to_owned(), *n)));
+        }
+        for (at, _) in path.trim_end_matches('/').match_indices('/') {
+            let folder = &path[..=at];
+            all.extend(readers.get(folder).into_iter().flatten().map(|n| (folder.to_owned(), *n)));
+        }
+        all
+    };
+    let path = if actions.iter().flat_map(|a| a.outputs.values()).any(|o| o.path == format!("{target}/")) {
+        format!("{target}/")
+    } else {
+        target.to_owned()
+    };
+    let made = actions.iter().flat_map(|a| a.outputs.values()).find(|o| overlaps(&o.path, &path));
+    if made.is_none() && reading(&path).is_empty() {
+        return None;
+    }
+    let mut placed: BTreeMap<String, String> = BTreeMap::new();
+    let mut pending = VecDeque::from([path.clone()]);
+    let mut seen = BTreeSet::from([path]);
+    while let Some(path) = pending.pop_front() {
+        for (_, number) in reading(&path) {
+            let action = &actions[number];
+            let (id, _) = found.action(action);
+            for (input, digest) in action.record.inputs.values().flatten().flatten() {
+                if overlaps(input.trim_start_matches("lineage:"), &path) {
+                    let node = found.artifact(input, digest, &action.roots);
+                    // Part of a folder, or the folder around a part.
+                    if let (true, Some(whole)) = (*input != path, placed.get(&path)) {
+                        found.edges.insert((whole.clone(), node.clone()));
+                    }
+                    found.edges.insert((node, id.clone()));
+                }
+            }
+            for output in action.outputs.values() {
+                let made = found.artifact(&output.path, &output.digest, &action.roots);
+                placed.insert(output.path.clone(), made.clone());
+                found.edges.insert((id.clone(), made));
+                if seen.insert(output.path.clone()) {
+                    pending.push_back(output.path.clone());
+                }
+            }
+        }
+    }
+    if let (true, Some(made)) = (found.nodes.is_empty(), made) {
+        found.artifact(&made.path, &made.digest, &BTreeMap::new());
+    }
+    Some(found.finish(target))
+}
+
+/// The state of a session as records.
+struct Current<'s, 'a>(&'s Session<'a>);
+
+impl Records for Current<'_, '_> {
+    fn maker(&self, path: &str, _digest: &Digest) -> Result<Option<Rc<ActionView>>, EngineError> {
+        let Some((output, _)) = self.0.wiring.producer(self.0.spec, path) else { return Ok(None) };
+        let stage = &self.0.spec.stages[output.stage];
+        let known = self.0.known[output.stage].as_ref();
+        Ok(known.map(|known| {
+            let record = |(slot, o): (&String, &crate::spec::Output)| {
+                let made = known.outputs.get(slot)?;
+                let fact = made.fact;
+                let path = declared(&o.path, o.directory);
+                let record = OutputRecord { path, digest: fact.digest, size: fact.size, executable: fact.executable };
+                Some((slot.clone(), record))
+            };
+            Rc::new(ActionView {
+                stage: stage.name.clone(),
+                key: known.key,
+                run: None,
+                record: Rc::new(KeyRecord::clone(&known.record)),
+                outputs: stage.outputs.iter().filter_map(record).collect(),
+                roots: BTreeMap::new(),
+            })
+        }))
+    }
+
+    fn digest_of(&self, path: &str) -> Result<Option<Digest>, EngineError> {
+        let Some((output, inside)) = self.0.wiring.producer(self.0.spec, path) else { return Ok(None) };
+        let (slot, _) = self.0.spec.stages[output.stage].outputs.get_index(output.slot).expect("made from the spec");
+        let Some(known) = self.0.known[output.stage].as_ref() else { return Ok(None) };
+        Ok(match inside {
+            None => known.outputs.get(slot).map(|made| made.fact.digest),
+            Some(inside) => known.manifests.get(slot).and_then(|m| m.files.get(&inside)).map(|fact| fact.digest),
+        })
+    }
+}
+
+/// Returns the canonical lineage document of an artifact: keys, parameters and digests; no run, no time, no place.
+///
+/// # Errors
+/// Records cannot be read.
+pub(crate) fn canonical(session: &Session<'_>, path: &str, digest: Digest, link: &Link) -> Result<String, EngineError> {
+    let directory = match link {
+        Link::Output(output) => session.spec.stages[output.stage].outputs[output.slot].directory,
+        _ => false,
+    };
+    let at = if directory { format!("{path}/") } else { path.to_owned() };
+    let document = upstream(&Current(session), path, &at, &digest)?;
+    let mut text = serde_json::to_string_pretty(&document).map_err(|e| EngineError::Internal(e.to_string()))?;
+    text.push('\n');
+    Ok(text)
+}

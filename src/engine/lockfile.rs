@@ -1,0 +1,174 @@
+//! `<stem>.lock` beside the pipeline file: key and output digests of every stage, to commit with the pipeline, and the
+//! head of the run log, so that a cut end of the log shows.
+//!
+//! Plain text made to merge: one block per stage, sorted by name, one output a line. The head is two lines at the top:
+//! which log it speaks of (the digest of its first line) and the digest of its last line.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use crate::digest::Digest;
+use crate::error::EngineError;
+use crate::history::OutputRecord;
+
+/// What is locked of a stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockedStage {
+    /// The action key.
+    pub key: Digest,
+    /// Outputs by slot.
+    pub outputs: BTreeMap<String, OutputRecord>,
+}
+
+/// The content of a lock file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LockFile {
+    /// Digest of the first line of the run log, and of its last.
+    pub log: Option<(Digest, Digest)>,
+    /// Stages by full name.
+    pub stages: BTreeMap<String, LockedStage>,
+}
+
+impl LockFile {
+    /// Returns where the lock file of a pipeline file is.
+    pub fn path_for(pipeline: &Path) -> PathBuf {
+        pipeline.with_extension("lock")
+    }
+
+    /// Reads a lock file; an absent one is empty.
+    ///
+    /// # Errors
+    /// It cannot be read or understood (for instance after a merge with conflicts).
+    pub fn read(path: &Path) -> Result<Self, EngineError> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) => return Err(EngineError::io("read", path)(e)),
+        };
+        Self::parse(&text).map_err(|why| EngineError::LockFile { path: path.to_path_buf(), why })
+    }
+
+    /// Writes the file whole, if its text changes.
+    ///
+    /// # Errors
+    /// The folder is not writable.
+    pub fn write(&self, path: &Path) -> Result<(), EngineError> {
+        let text = self.text();
+        if fs::read(path).is_ok_and(|now| now == text.as_bytes()) {
+            return Ok(());
+        }
+        let temp = path.with_extension(format!("lock.{}.tmp", std::process::id()));
+        let write = || fs::File::create(&temp)?.write_all(text.as_bytes());
+        write().map_err(EngineError::io("write", &temp))?;
+        fs::rename(&temp, path).map_err(EngineError::io("write", path))
+    }
+
+    /// Returns the text.
+    pub fn text(&self) -> String {
+        let mut text = String::with_capacity(256 + self.stages.len() * 256);
+        text.push_str("# Written by logweir: keys and output digests of the last run. Commit it with the pipeline.\n");
+        text.push_str("version = 1\n");
+        if let Some((log, head)) = &self.log {
+            text.push_str(&format!("log = \"{log}\"\nhead = \"{head}\"\n"));
+        }
+        for (name, stage) in &self.stages {
+            text.push_str(&format!("\n[[stage]]\nname = {}\nkey = \"{}\"\n", quoted(name), stage.key));
+            for (slot, output) in &stage.outputs {
+                let mode = if output.executable { "x" } else { "-" };
+                text.push_str(&format!(
+                    "output = [{}, \"{}\", {}, \"{mode}\", {}]\n",
+                    quoted(slot),
+                    output.digest,
+                    output.size,
+                    quoted(&output.path)
+                ));
+            }
+        }
+        text
+    }
+
+    /// Reads a text made by [`LockFile::text`].
+    ///
+    /// # Errors
+    /// A line that is none of it, with its number.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut lock = Self::default();
+        let (mut log, mut head) = (None, None);
+        let mut current: Option<Block> = None;
+        let finish = |lock: &mut Self, block: Option<Block>| match block {
+            Some((Some(name), Some(key), outputs)) => {
+                lock.stages.insert(name, LockedStage { key, outputs });
+                true
+            }
+            Some(_) => false,
+            None => true,
+        };
+        for (number, line) in text.lines().enumerate() {
+            let wrong = || format!("line {}: `{line}`", number + 1);
+            let digest = |value: &str| value.trim_matches('"').parse::<Digest>().map_err(|_| wrong());
+            match (line.split_once(" = "), &mut current) {
+                _ if line.is_empty() || line.starts_with('#') => {}
+                _ if line == "[[stage]]" => {
+                    if !finish(&mut lock, current.take()) {
+                        return Err(wrong());
+                    }
+                    current = Some((None, None, BTreeMap::new()));
+                }
+                (Some(("version", "1")), None) => {}
+                (Some(("log", value)), None) => log = Some(digest(value)?),
+                (Some(("head", value)), None) => head = Some(digest(value)?),
+                (Some(("name", value)), Some(block)) => {
+                    block.0 = Some(serde_json::from_str(value).map_err(|_| wrong())?);
+                }
+                (Some(("key", value)), Some(block)) => block.1 = Some(digest(value)?),
+                (Some(("output", value)), Some(block)) => {
+                    let (slot, digest, size, mode, path): (String, Digest, u64, String, String) =
+                        serde_json::from_str(value).map_err(|_| wrong())?;
+                    block.2.insert(slot, OutputRecord { path, digest, size, executable: mode == "x" });
+                }
+                _ => return Err(wrong()),
+            }
+        }
+        if !finish(&mut lock, current.take()) {
+            return Err("the last block has no name or no key".to_owned());
+        }
+        lock.log = log.zip(head);
+        Ok(lock)
+    }
+}
+
+/// A block that is being read: name, key, outputs.
+type Block = (Option<String>, Option<Digest>, BTreeMap<String, OutputRecord>);
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_file_survives_its_text_and_a_conflict_is_named() {
+        let output = |path: &str| OutputRecord {
+            path: path.into(),
+            digest: Digest::of_bytes(b"o"),
+            size: 7,
+            executable: path == "b",
+        };
+        let stage = |paths: &[&str]| LockedStage {
+            key: Digest::of_bytes(paths.concat().as_bytes()),
+            outputs: paths.iter().map(|p| ((*p).to_owned(), output(p))).collect(),
+        };
+        let lock = LockFile {
+            log: Some((Digest::of_bytes(b"1"), Digest::of_bytes(b"2"))),
+            stages: BTreeMap::from([("x[n=3]".into(), stage(&["a/", "b"])), ("\"y".into(), stage(&[]))]),
+        };
+        assert_eq!(LockFile::parse(&lock.text()).unwrap(), lock);
+        assert_eq!(LockFile::parse("").unwrap(), LockFile::default());
+        let conflict = lock.text().replace("version = 1", "<<<<<<< ours");
+        assert_eq!(LockFile::parse(&conflict).unwrap_err(), "line 2: `<<<<<<< ours`");
+    }
+}

@@ -1,0 +1,126 @@
+//! The stage → action map of a run, kept as objects of the store so that runs share what they have in common.
+//!
+//! Stages are spread over chunks by a hash of their name; the root object lists the chunks' digests. The number of
+//! chunks depends only on the number of stages, so a run that changes one stage adds one chunk and one root, and a run
+//! that changes nothing adds nothing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::error::EngineError;
+use crate::event::{Decision, Reason};
+use crate::store::Store;
+
+/// How many stages a chunk holds on average.
+const PER_CHUNK: usize = 64;
+
+/// What became of a stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MapEntry {
+    /// What was done.
+    pub decision: Decision,
+    /// The action key, if it came that far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Digest>,
+    /// Where in the run log the action is whose outputs are in place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
+    /// Why it was executed or restored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<Reason>,
+}
+
+/// What became of every stage of a pipeline, by full name.
+pub type RunMap = BTreeMap<String, MapEntry>;
+
+#[derive(Serialize, Deserialize)]
+struct Root {
+    chunks: Vec<Digest>,
+}
+
+/// Stores a map; returns its root and adds the new objects to `new`.
+///
+/// # Errors
+/// The store is not writable.
+pub fn save(map: &RunMap, store: &Store, new: &mut Vec<PathBuf>) -> Result<Digest, EngineError> {
+    let count = (map.len() / PER_CHUNK).next_power_of_two();
+    let mut chunks: Vec<BTreeMap<&str, &MapEntry>> = vec![BTreeMap::new(); count];
+    for (stage, entry) in map {
+        let hash = blake3::hash(stage.as_bytes());
+        let number = u32::from_le_bytes(*hash.as_bytes().first_chunk().expect("32 bytes have 4"));
+        chunks[number as usize % count].insert(stage, entry);
+    }
+    let mut put = |text: String| -> Result<Digest, EngineError> {
+        let (digest, object) = store.put(text.as_bytes())?;
+        new.extend(object);
+        Ok(digest)
+    };
+    let text = |chunk| serde_json::to_string(chunk).expect("a map has string keys and finite numbers only");
+    let digests = chunks.iter().map(|chunk| put(text(chunk))).collect::<Result<_, _>>()?;
+    let root = serde_json::to_string(&Root { chunks: digests }).expect("digests are strings");
+    put(root)
+}
+
+/// Returns the objects a map is made of, the root first.
+///
+/// # Errors
+/// The root is missing or corrupt.
+pub fn objects(root: &Digest, store: &Store) -> Result<Vec<Digest>, EngineError> {
+    let mut all = vec![*root];
+    all.extend(read::<Root>(root, store)?.chunks);
+    Ok(all)
+}
+
+/// Reads a map.
+///
+/// # Errors
+/// An object is missing or corrupt.
+pub fn load(root: &Digest, store: &Store) -> Result<RunMap, EngineError> {
+    let mut map = RunMap::new();
+    for chunk in read::<Root>(root, store)?.chunks {
+        map.append(&mut read::<RunMap>(&chunk, store)?);
+    }
+    Ok(map)
+}
+
+fn read<T: for<'de> Deserialize<'de>>(digest: &Digest, store: &Store) -> Result<T, EngineError> {
+    let bytes = store.read(digest)?;
+    serde_json::from_slice(&bytes).map_err(|_| EngineError::MissingObject(*digest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_share_what_they_have_in_common() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path(), dir.path(), false);
+        let entry = |n: u64| MapEntry {
+            decision: Decision::Fresh,
+            key: Some(Digest::of_bytes(&n.to_le_bytes())),
+            at: Some(n),
+            reasons: Vec::new(),
+        };
+        let mut map: RunMap = (0..1000).map(|n| (format!("s{n}"), entry(n))).collect();
+        let mut new = Vec::new();
+        let first = save(&map, &store, &mut new).unwrap();
+        assert_eq!(new.len(), 17, "16 chunks and the root");
+        assert_eq!(load(&first, &store).unwrap(), map);
+
+        new.clear();
+        assert_eq!(save(&map, &store, &mut new).unwrap(), first);
+        assert!(new.is_empty());
+
+        map.insert("s7".to_owned(), entry(7000));
+        let second = save(&map, &store, &mut new).unwrap();
+        assert_eq!(new.len(), 2, "one chunk and the root");
+        assert_eq!(load(&second, &store).unwrap(), map);
+        assert_eq!(objects(&second, &store).unwrap().len(), 17);
+        let empty = save(&RunMap::new(), &store, &mut new).unwrap();
+        assert!(load(&empty, &store).unwrap().is_empty());
+    }
+}

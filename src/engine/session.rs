@@ -1,0 +1,523 @@
+//! What is known while planning or running: files looked at, results of the index, and the outputs of every stage
+//! decided so far. Gathers the inputs of a stage, makes its key record and decides.
+
+mod gather;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::digest::Digest;
+use crate::error::{EngineError, MissingInput};
+use crate::event::{Decision, Reason, ReasonKind};
+use crate::index::{ActionResult, Index, ResultOutput};
+use crate::key::{self, KeyRecord, SCHEMA, SlotRecord};
+use crate::lockfile::LockFile;
+use crate::manifest::{FileFact, Manifest};
+use crate::plan::{self, Changes, EffectState, Facts, PlanRow};
+use crate::runlog::{self, ActionEntry};
+use crate::shell;
+use crate::sources::Places;
+use crate::spec::{Action, InputRef, ProjectPath, Spec};
+use crate::stage::Made;
+use crate::statcache::StatCache;
+use crate::store::Store;
+use crate::wiring::{Link, Wiring};
+
+/// How many files a changed directory lists as reasons.
+const MOST_FILE_REASONS: usize = 20;
+
+/// A stage ready to be decided about and run: what does not change while the pipeline is open.
+pub struct Prepared {
+    /// The built-in stage; `None` for shell stages.
+    pub made: Option<Made>,
+    /// The key record but for inputs, environment, tools and effect.
+    pub template: KeyRecord,
+}
+
+impl Prepared {
+    /// Prepares every stage of a pipeline.
+    ///
+    /// # Errors
+    /// A kind refuses parameters that the pipeline's check has let through: a bug.
+    pub fn all(spec: &Spec) -> Result<Vec<Self>, EngineError> {
+        spec.stages.iter().map(Self::new).collect()
+    }
+
+    fn new(stage: &crate::spec::StageSpec) -> Result<Self, EngineError> {
+        let mut template = KeyRecord {
+            code: None,
+            command: None,
+            effect: None,
+            env: BTreeMap::new(),
+            inputs: BTreeMap::new(),
+            kind: None,
+            outputs: BTreeMap::new(),
+            params: key::sorted(&stage.params),
+            schema: SCHEMA,
+            tools: BTreeMap::new(),
+            version: None,
+        };
+        let made = match &stage.action {
+            Action::Builtin { kind } => {
+                let made = (kind.make)(&stage.params).map_err(|errors| {
+                    let text: Vec<String> = errors.iter().map(|e| format!("{}: {}", e.path, e.message)).collect();
+                    EngineError::Internal(format!("parameters of `{}`: {}", stage.name, text.join("; ")))
+                })?;
+                template.params = key::sorted(&made.params);
+                template.kind = Some(kind.name.to_owned());
+                template.version = Some(kind.version);
+                template.code = Some(Digest::from(kind.code));
+                template.outputs = stage.outputs.keys().map(|slot| (slot.clone(), None)).collect();
+                Some(made)
+            }
+            Action::Shell { command } => {
+                template.command = Some(command.clone());
+                template.outputs = stage
+                    .outputs
+                    .iter()
+                    .map(|(slot, o)| (slot.clone(), Some(declared(&o.path, o.directory))))
+                    .collect();
+                None
+            }
+        };
+        Ok(Self { made, template })
+    }
+}
+
+/// Returns a path as records show it: a directory with a slash at the end.
+pub fn declared(path: &ProjectPath, directory: bool) -> String {
+    if directory { format!("{path}/") } else { path.to_string() }
+}
+
+/// A stage whose outputs are known.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The action key.
+    pub key: Digest,
+    /// What it is made of.
+    pub record: Arc<KeyRecord>,
+    /// Outputs by slot.
+    pub outputs: BTreeMap<String, ResultOutput>,
+    /// Manifests of output directories, as far as they were needed.
+    pub manifests: BTreeMap<String, Arc<Manifest>>,
+}
+
+/// The inputs of a stage.
+#[derive(Clone, Debug, Default)]
+pub struct Gathered {
+    /// As they enter the key.
+    pub slots: BTreeMap<String, SlotRecord>,
+    /// Lineage documents to be written for the stage: slot, logical path, text.
+    pub documents: Vec<(String, String, String)>,
+    /// Logical paths of source files, which must not change while the stage reads them.
+    pub watched: Vec<String>,
+    /// Manifests of source directories, to be stored with the action.
+    pub manifests: Vec<Manifest>,
+}
+
+/// Why the inputs of a stage cannot be gathered.
+#[derive(Debug)]
+pub enum Lack {
+    /// Files are missing.
+    Missing(MissingInput),
+    /// Something else.
+    Other(EngineError),
+}
+
+impl From<EngineError> for Lack {
+    fn from(error: EngineError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Lack> for EngineError {
+    fn from(lack: Lack) -> Self {
+        match lack {
+            Lack::Missing(missing) => Self::MissingInputs(vec![missing]),
+            Lack::Other(error) => error,
+        }
+    }
+}
+
+/// What is decided about a stage whose inputs are known.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// `fresh`, `restore` or `run`.
+    pub decision: Decision,
+    /// Why.
+    pub reasons: Vec<Reason>,
+    /// The action key.
+    pub key: Digest,
+    /// What it is made of.
+    pub record: Arc<KeyRecord>,
+    /// The inputs.
+    pub inputs: Gathered,
+    /// What the key gave before, if it was executed.
+    pub result: Option<ActionResult>,
+    /// Manifests of output directories that are in place.
+    pub manifests: BTreeMap<String, Arc<Manifest>>,
+    /// Output digests of the stage's last execution, by slot.
+    pub before: Option<BTreeMap<String, Digest>>,
+}
+
+/// Everything known while planning or running.
+pub struct Session<'a> {
+    /// The pipeline.
+    pub spec: &'a Spec,
+    /// How inputs are met.
+    pub wiring: &'a Wiring,
+    /// Stages made ready.
+    pub prepared: &'a [Prepared],
+    /// Where files are.
+    pub places: &'a Places,
+    /// The environment of the process.
+    pub env: &'a BTreeMap<String, String>,
+    /// The cache folder.
+    pub cache: PathBuf,
+    /// The pipeline file, relative to the project root.
+    pub pipeline: String,
+    /// The store.
+    pub store: Store,
+    /// Digests by stat identity.
+    pub memo: StatCache,
+    /// Results by key.
+    pub index: Index,
+    /// What is locked.
+    pub lock: LockFile,
+    /// Why the lock file could not be read.
+    pub lock_error: Result<(), EngineError>,
+    /// By stage: what it is forced by.
+    pub forced: Vec<Option<&'static str>>,
+    /// By stage: what is known of it.
+    pub known: Vec<Option<Known>>,
+    /// Outputs of tools run so far.
+    pub tools: BTreeMap<String, String>,
+}
+
+impl Session<'_> {
+    /// Looks at every source file and output file of the selected stages, on all cores.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn look_ahead(&mut self, selected: &[bool]) -> Result<(), EngineError> {
+        let mut names = Vec::new();
+        for (index, stage) in self.spec.stages.iter().enumerate().filter(|(index, _)| selected[*index]) {
+            for wire in &self.wiring.wires[index] {
+                let input = &stage.inputs[wire.slot];
+                if let (Link::SourceFile, InputRef::File(path)) = (&wire.link, &input.refs[wire.reference]) {
+                    let logical = path.to_string();
+                    names.push((self.places.memo_name(&logical), self.places.place(path)));
+                }
+            }
+            for output in stage.outputs.values().filter(|o| !o.directory) {
+                names.push((output.path.to_string(), self.places.place(&output.path)));
+            }
+        }
+        let files: Vec<(&str, PathBuf)> = names.iter().map(|(name, place)| (name.as_str(), place.clone())).collect();
+        self.memo.look_at_all(&files)
+    }
+
+    /// Returns all source files of the selected stages that are missing.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn missing_sources(&mut self, selected: &[bool]) -> Result<Vec<MissingInput>, EngineError> {
+        let mut missing = Vec::new();
+        let spec = self.spec;
+        for (index, stage) in spec.stages.iter().enumerate().filter(|(index, _)| selected[*index]) {
+            if stage.policy.frozen {
+                continue;
+            }
+            for wire in &self.wiring.wires[index] {
+                let (slot, input) = stage.inputs.get_index(wire.slot).expect("wires name slots of their stage");
+                if input.optional {
+                    continue;
+                }
+                let lacks = match (&wire.link, &input.refs[wire.reference]) {
+                    (Link::SourceFile, InputRef::File(path)) => {
+                        self.places.file(&mut self.memo, &path.to_string())?.is_none()
+                    }
+                    (Link::SourceDirectory(outputs), InputRef::Directory(path)) => {
+                        outputs.is_empty() && !self.places.place(path).is_dir()
+                    }
+                    (Link::Pattern { matching, within }, InputRef::Glob(path)) => {
+                        matching.is_empty() && within.is_empty() && self.places.matches(path)?.is_empty()
+                    }
+                    _ => false,
+                };
+                if lacks {
+                    missing.push(self.missing(index, slot, &input.refs[wire.reference]));
+                }
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Decides about a stage all of whose upstream stages are known.
+    ///
+    /// # Errors
+    /// Inputs are missing or unreadable; a tool fails; an effect is configured wrongly.
+    pub fn decide(&mut self, index: usize) -> Result<Verdict, Lack> {
+        let (spec, prepared) = (self.spec, self.prepared);
+        let stage = &spec.stages[index];
+        if stage.policy.frozen {
+            return self.decide_frozen(index);
+        }
+        let inputs = self.gather(index)?;
+        let mut record = prepared[index].template.clone();
+        record.inputs.clone_from(&inputs.slots);
+        record.env = stage.env.iter().map(|name| (name.clone(), self.env.get(name).cloned())).collect();
+        for tool in &stage.tools {
+            record.tools.insert(tool.clone(), self.tool(tool, &stage.name)?);
+        }
+        let effect = prepared[index].made.as_ref().and_then(|made| made.stage.effect());
+        if let Some(effect) = effect {
+            let wrong = |e: anyhow::Error| EngineError::Effect { stage: stage.name.clone(), why: format!("{e:#}") };
+            record.effect = Some(effect.target(self.env).map_err(wrong)?);
+        }
+        let key = record.key();
+        let result = self.index.get(&key).filter(|result| fits(result, stage));
+        let mut manifests = BTreeMap::new();
+        let misplaced = match &result {
+            Some(result) => self.misplaced(index, &result.outputs, &mut manifests)?,
+            None => stage
+                .outputs
+                .values()
+                .map(|o| Reason::plain(ReasonKind::Output, declared(&o.path, o.directory)))
+                .collect(),
+        };
+        let forced = self.forced[index];
+        if forced.is_none() && effect.is_none() && result.is_some() && misplaced.is_empty() {
+            let record = Arc::new(record);
+            let (decision, reasons) = (Decision::Fresh, Vec::new());
+            return Ok(Verdict { decision, reasons, key, record, inputs, result, manifests, before: None });
+        }
+        let last = self.last_action(&stage.name);
+        let facts = Facts {
+            forced,
+            executed: result.is_some(),
+            misplaced,
+            stored: result.as_ref().is_some_and(|result| self.holds(&result.outputs)),
+            effect: effect.map(|effect| match effect.is_current(&key, self.env) {
+                Ok(true) => EffectState::Current,
+                Ok(false) => EffectState::Other,
+                Err(e) => EffectState::Unreachable(format!("{e:#}")),
+            }),
+            changes: match &last {
+                Some(last) => Changes::Leaves(self.leaves(&last.record, &record, &inputs)),
+                None => Changes::Never,
+            },
+        };
+        let (decision, reasons) = plan::decide(facts, &stage.name);
+        let before = last.map(|last| last.outputs.into_iter().map(|(slot, o)| (slot, o.digest)).collect());
+        Ok(Verdict { decision, reasons, key, record: Arc::new(record), inputs, result, manifests, before })
+    }
+
+    /// A frozen stage is never run: its outputs are what the lock file says, or come from the store.
+    fn decide_frozen(&mut self, index: usize) -> Result<Verdict, Lack> {
+        let spec = self.spec;
+        let stage = &spec.stages[index];
+        let frozen = |why: String| Lack::Other(EngineError::Frozen { stage: stage.name.clone(), why });
+        let Some(locked) = self.lock.stages.get(&stage.name).cloned() else {
+            return Err(frozen("the lock file has no entry for it".to_owned()));
+        };
+        let output = |o: &crate::history::OutputRecord| ResultOutput {
+            fact: FileFact { digest: o.digest, size: o.size, executable: o.executable },
+            directory: o.is_directory(),
+        };
+        let outputs: BTreeMap<String, ResultOutput> =
+            locked.outputs.iter().map(|(s, o)| (s.clone(), output(o))).collect();
+        let known = self.index.action_of(&self.pipeline, &stage.name, &locked.key);
+        let action = known.and_then(|at| runlog::action_at(&self.cache, at).ok());
+        let record = action.map_or_else(|| self.prepared[index].template.clone(), |action| action.record);
+        let result = ActionResult { at: known.unwrap_or(u64::MAX), seconds: 0.0, outputs };
+        if !fits(&result, stage) {
+            return Err(frozen("its output slots are not those of the lock file".to_owned()));
+        }
+        let mut manifests = BTreeMap::new();
+        let reasons = self.misplaced(index, &result.outputs, &mut manifests)?;
+        let decision = match reasons.first() {
+            None => Decision::Fresh,
+            Some(_) if self.holds(&result.outputs) => Decision::Restore,
+            Some(reason) => return Err(frozen(format!("`{}` is not what the lock file says", reason.subject))),
+        };
+        let (key, record, inputs) = (locked.key, Arc::new(record), Gathered::default());
+        Ok(Verdict { decision, reasons, key, record, inputs, result: Some(result), manifests, before: None })
+    }
+
+    /// Returns a reason for each output that is not on disk as `outputs` says.
+    fn misplaced(
+        &mut self,
+        index: usize,
+        outputs: &BTreeMap<String, ResultOutput>,
+        manifests: &mut BTreeMap<String, Arc<Manifest>>,
+    ) -> Result<Vec<Reason>, EngineError> {
+        let spec = self.spec;
+        let mut reasons = Vec::new();
+        for (slot, output) in &spec.stages[index].outputs {
+            let wanted = &outputs[slot];
+            let (matches, now) = if output.directory {
+                let manifest = self.places.directory(&mut self.memo, &output.path.path)?;
+                let digest = manifest.as_ref().map(Manifest::digest);
+                if let Some(manifest) = manifest.filter(|_| digest == Some(wanted.fact.digest)) {
+                    manifests.insert(slot.clone(), Arc::new(manifest));
+                }
+                (digest == Some(wanted.fact.digest), digest)
+            } else {
+                let fact = self.places.file(&mut self.memo, &output.path.path)?;
+                (fact == Some(wanted.fact), fact.map(|fact| fact.digest))
+            };
+            if !matches {
+                let new = now.map_or(serde_json::Value::Null, |digest| digest.to_string().into());
+                let subject = declared(&output.path, output.directory);
+                let old = wanted.fact.digest.to_string().into();
+                reasons.push(Reason { kind: ReasonKind::Output, subject, old, new });
+            }
+        }
+        Ok(reasons)
+    }
+
+    fn holds(&self, outputs: &BTreeMap<String, ResultOutput>) -> bool {
+        outputs.values().all(|output| match output.directory {
+            true => self.store.holds_directory(&output.fact.digest),
+            false => self.store.holds(&output.fact.digest, output.fact.size),
+        })
+    }
+
+    /// Returns the last executed action of a stage.
+    pub fn last_action(&self, stage: &str) -> Option<ActionEntry> {
+        let at = self.index.last_action(&self.pipeline, stage)?;
+        runlog::action_at(&self.cache, at).ok()
+    }
+
+    /// Compares records; a changed directory is told file by file where its old manifest is still stored.
+    fn leaves(&self, old: &KeyRecord, new: &KeyRecord, inputs: &Gathered) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        for reason in key::reasons(old, new) {
+            let files = (reason.kind == ReasonKind::Input && reason.subject.ends_with('/'))
+                .then(|| self.file_reasons(&reason, inputs))
+                .flatten();
+            match files {
+                Some(files) => reasons.extend(files),
+                None => reasons.push(reason),
+            }
+        }
+        reasons
+    }
+
+    fn file_reasons(&self, reason: &Reason, inputs: &Gathered) -> Option<Vec<Reason>> {
+        let digest = |value: &serde_json::Value| value.as_str().and_then(|text| text.parse::<Digest>().ok());
+        let (old, new) = (digest(&reason.old)?, digest(&reason.new)?);
+        let old = self.store.manifest(&old).ok()?;
+        let gathered = inputs.manifests.iter().find(|m| m.digest() == new).cloned();
+        let new = gathered.or_else(|| {
+            let known = self.known.iter().flatten().flat_map(|known| known.manifests.values());
+            known.into_iter().find(|m| m.digest() == new).map(|m| Manifest::clone(m))
+        });
+        let new = match new {
+            Some(new) => new,
+            None => self.store.manifest(&digest(&reason.new)?).ok()?,
+        };
+        let differences = old.differences(&new);
+        let more = differences.len().saturating_sub(MOST_FILE_REASONS);
+        let value = |digest: Option<Digest>| digest.map_or(serde_json::Value::Null, |d| d.to_string().into());
+        let mut reasons: Vec<Reason> = differences
+            .into_iter()
+            .take(MOST_FILE_REASONS)
+            .map(|(path, old, new)| Reason {
+                kind: ReasonKind::Input,
+                subject: format!("{}{path}", reason.subject),
+                old: value(old),
+                new: value(new),
+            })
+            .collect();
+        if more > 0 {
+            reasons.push(Reason::plain(ReasonKind::Input, format!("{} and {more} more files", reason.subject)));
+        }
+        (!reasons.is_empty()).then_some(reasons)
+    }
+
+    fn tool(&mut self, tool: &str, stage: &str) -> Result<String, EngineError> {
+        if let Some(output) = self.tools.get(tool) {
+            return Ok(output.clone());
+        }
+        let path = self.env.get("PATH").map(String::as_str);
+        let output = shell::output_of(tool, self.places.root(), self.places.root(), path)
+            .map_err(|why| EngineError::Tool { tool: tool.to_owned(), stage: stage.to_owned(), why })?;
+        self.tools.insert(tool.to_owned(), output.clone());
+        Ok(output)
+    }
+
+    /// Takes a stage's outputs as known.
+    pub fn settle(
+        &mut self,
+        index: usize,
+        key: Digest,
+        record: Arc<KeyRecord>,
+        outputs: BTreeMap<String, ResultOutput>,
+        manifests: BTreeMap<String, Arc<Manifest>>,
+    ) {
+        self.known[index] = Some(Known { key, record, outputs, manifests });
+    }
+
+    /// Takes note of what is on disk after an output was placed.
+    pub fn note_placed(&mut self, path: &str, fact: &FileFact, manifest: Option<&Manifest>) {
+        let place = |relative: &str| -> PathBuf { Path::new(self.places.root()).join(relative) };
+        match manifest {
+            None => self.memo.note(path, &place(path), fact),
+            Some(manifest) => {
+                for (relative, fact) in &manifest.files {
+                    let name = format!("{path}{relative}");
+                    self.memo.note(&name, &place(&name), fact);
+                }
+            }
+        }
+    }
+
+    /// Says what would happen to the selected stages, in an order it could happen in.
+    ///
+    /// # Errors
+    /// As [`Session::decide`].
+    pub fn plan(&mut self, selected: &[bool]) -> Result<Vec<PlanRow>, EngineError> {
+        let (spec, wiring) = (self.spec, self.wiring);
+        let mut rows = Vec::new();
+        for &index in wiring.order.iter().filter(|index| selected[**index]) {
+            let stage = &spec.stages[index];
+            let seconds = self.index.last_seconds(&self.pipeline, &stage.name);
+            let waits: Vec<Reason> = wiring.data[index]
+                .iter()
+                .filter(|upstream| self.known[**upstream].is_none())
+                .map(|upstream| Reason::plain(ReasonKind::Upstream, &*spec.stages[*upstream].name))
+                .collect();
+            if !waits.is_empty() && !stage.policy.frozen {
+                let forced = self.forced[index].map(|by| Reason::plain(ReasonKind::Forced, by));
+                let decision = if forced.is_some() { Decision::Run } else { Decision::Waits };
+                let reasons = forced.into_iter().chain(waits).collect();
+                rows.push(PlanRow { name: stage.name.clone(), decision, reasons, key: None, seconds });
+                continue;
+            }
+            let verdict = self.decide(index)?;
+            rows.push(PlanRow {
+                name: stage.name.clone(),
+                decision: verdict.decision,
+                reasons: verdict.reasons,
+                key: Some(verdict.key),
+                seconds: verdict.result.as_ref().map(|result| result.seconds).or(seconds),
+            });
+            if let (Decision::Fresh | Decision::Restore, Some(result)) = (verdict.decision, verdict.result) {
+                self.settle(index, verdict.key, verdict.record, result.outputs, verdict.manifests);
+            } else if verdict.decision == Decision::Fresh {
+                // An effect whose target holds the key though this cache never ran it: it has no stored outputs.
+                self.settle(index, verdict.key, verdict.record, BTreeMap::new(), BTreeMap::new());
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// Returns whether a result has just the output slots of a stage, of the same sort.
+fn fits(result: &ActionResult, stage: &crate::spec::StageSpec) -> bool {
+    result.outputs.len() == stage.outputs.len()
+        && stage.outputs.iter().all(|(slot, o)| result.outputs.get(slot).is_some_and(|r| r.directory == o.directory))
+}

@@ -1,0 +1,333 @@
+//! Remembers the digest of a file by its stat identity, so that an unchanged file is not read again.
+//!
+//! An entry is `{ size, mtime, ctime, inode, digest, seen }`. `seen` is the file system's own clock (the time of a file
+//! just touched in `cache/`) at the start of the process that hashed the file. An entry is trusted only if the whole
+//! identity is equal *and* the file was at rest for two seconds when it was hashed: `max(mtime, ctime) + 2 s <= seen`.
+//! Without the second condition this sequence goes wrong on disks with coarse stamps: write A, hash A, write B of equal
+//! length within the same tick; the stat is equal, the content is not.
+//!
+//! Known hole: a writer that sets times back and keeps inode, length and ctime (only possible on disks without ctime)
+//! is not seen; `--rehash` ignores the memo.
+//!
+//! File: `cache/stat`: magic, then entries sorted by path. Losing it costs a rehash, nothing else.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::digest::Digest;
+use crate::error::EngineError;
+use crate::fast::FastMap;
+use crate::manifest::FileFact;
+
+const MAGIC: &[u8; 8] = b"LWSTAT1\n";
+/// How long a file must have been at rest before its stat identity is trusted.
+const RACY_NS: i64 = 2_000_000_000;
+/// How often a file that changes while it is read is tried again.
+const ATTEMPTS: usize = 3;
+
+/// What a file's stat says about its identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    size: u64,
+    mtime: i64,
+    ctime: i64,
+    inode: u64,
+    executable: bool,
+}
+
+impl Stat {
+    /// Reads the identity of a regular file; `None` if there is none.
+    ///
+    /// # Errors
+    /// The file cannot be looked at, or is neither file nor directory.
+    pub fn of(path: &Path) -> io::Result<Option<Self>> {
+        match fs::metadata(path) {
+            Ok(meta) if meta.is_file() => Ok(Some(Self::from(&meta))),
+            Ok(meta) if meta.is_dir() => Ok(None),
+            Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "neither a file nor a directory")),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn newest(&self) -> i64 {
+        self.mtime.max(self.ctime)
+    }
+}
+
+impl From<&fs::Metadata> for Stat {
+    fn from(meta: &fs::Metadata) -> Self {
+        let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
+        Self {
+            size: meta.len(),
+            mtime: ns(meta.mtime(), meta.mtime_nsec()),
+            ctime: ns(meta.ctime(), meta.ctime_nsec()),
+            inode: meta.ino(),
+            executable: meta.mode() & 0o111 != 0,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    stat: Stat,
+    digest: Digest,
+    seen: i64,
+}
+
+impl Entry {
+    fn trusted_for(&self, stat: &Stat) -> bool {
+        self.stat == *stat && stat.newest().saturating_add(RACY_NS) <= self.seen
+    }
+
+    fn fact(&self) -> FileFact {
+        FileFact { digest: self.digest, size: self.stat.size, executable: self.stat.executable }
+    }
+}
+
+/// The memo of one process.
+pub struct StatCache {
+    file: PathBuf,
+    entries: FastMap<Box<str>, Entry>,
+    /// Files looked at by this process; `None` for those that are not there.
+    looked: FastMap<Box<str>, Option<Entry>>,
+    seen: i64,
+    rehash: bool,
+    dirty: bool,
+}
+
+impl StatCache {
+    /// Opens the memo of a cache folder; a damaged or missing one is empty. With `rehash` no entry is trusted.
+    pub fn open(cache: &Path, rehash: bool) -> Self {
+        let file = cache.join("stat");
+        let entries = fs::read(&file).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default();
+        Self { seen: clock(cache).unwrap_or(0), file, entries, looked: FastMap::default(), rehash, dirty: false }
+    }
+
+    /// Returns what the file at `place` is, hashing it unless the memo knows it; `None` if there is no file. `name`
+    /// identifies the file in the memo. Each file is looked at once in the life of the memo.
+    ///
+    /// # Errors
+    /// The file cannot be read, or keeps changing while it is read.
+    pub fn fact(&mut self, name: &str, place: &Path) -> Result<Option<FileFact>, EngineError> {
+        if let Some(known) = self.looked.get(name) {
+            return Ok(known.map(|e| e.fact()));
+        }
+        let found = self.look(name, place)?;
+        self.remember(name, found);
+        Ok(found.map(|e| e.fact()))
+    }
+
+    /// Looks at many files at once, on all cores.
+    ///
+    /// # Errors
+    /// As [`StatCache::fact`].
+    pub fn look_at_all(&mut self, files: &[(&str, PathBuf)]) -> Result<(), EngineError> {
+        let todo: Vec<&(&str, PathBuf)> = files.iter().filter(|(name, _)| !self.looked.contains_key(*name)).collect();
+        let found: Vec<Option<Entry>> =
+            todo.par_iter().map(|(name, place)| self.look(name, place)).collect::<Result<_, _>>()?;
+        self.looked.reserve(todo.len());
+        for ((name, _), entry) in todo.into_iter().zip(found) {
+            self.remember(name, entry);
+        }
+        Ok(())
+    }
+
+    /// Takes note of a file just placed with known content.
+    pub fn note(&mut self, name: &str, place: &Path, fact: &FileFact) {
+        match Stat::of(place) {
+            Ok(Some(stat)) if stat.size == fact.size => {
+                self.remember(name, Some(Entry { stat, digest: fact.digest, seen: self.seen }));
+            }
+            _ => {
+                self.looked.remove(name);
+            }
+        }
+    }
+
+    /// Forgets that a file was looked at.
+    pub fn look_again(&mut self, name: &str) {
+        self.looked.remove(name);
+    }
+
+    /// Returns the stat of a file looked at before, as it was when its content was hashed.
+    pub fn stat(&self, name: &str) -> Option<Stat> {
+        self.looked.get(name).copied().flatten().map(|entry| entry.stat)
+    }
+
+    /// Writes the memo if it changed.
+    ///
+    /// # Errors
+    /// The cache folder is not writable.
+    pub fn save(&mut self) -> io::Result<()> {
+        if !self.dirty {
+            return Ok(());
+        }
+        let temp = self.file.with_extension(format!("{}.tmp", std::process::id()));
+        fs::write(&temp, encode(&self.entries))?;
+        fs::rename(&temp, &self.file)?;
+        self.dirty = false;
+        Ok(())
+    }
+
+    fn look(&self, name: &str, place: &Path) -> Result<Option<Entry>, EngineError> {
+        let Some(mut before) = Stat::of(place).map_err(EngineError::io("look at", place))? else { return Ok(None) };
+        if !self.rehash
+            && let Some(known) = self.entries.get(name)
+            && known.trusted_for(&before)
+        {
+            return Ok(Some(*known));
+        }
+        for _ in 0..ATTEMPTS {
+            let digest = Digest::of_file(place).map_err(EngineError::io("read", place))?;
+            let after = Stat::of(place).map_err(EngineError::io("look at", place))?;
+            match after {
+                Some(after) if after == before => return Ok(Some(Entry { stat: after, digest, seen: self.seen })),
+                Some(after) => before = after,
+                None => return Ok(None),
+            }
+        }
+        Err(EngineError::Changing(place.to_path_buf()))
+    }
+
+    fn remember(&mut self, name: &str, found: Option<Entry>) {
+        match found {
+            Some(entry) => {
+                let same = self.entries.get(name).is_some_and(|old| {
+                    old.stat == entry.stat
+                        && old.digest == entry.digest
+                        && (old.seen == entry.seen || old.trusted_for(&entry.stat))
+                });
+                if !same {
+                    self.entries.insert(name.into(), entry);
+                    self.dirty = true;
+                }
+            }
+            None => self.dirty |= self.entries.remove(name).is_some(),
+        }
+        self.looked.insert(name.into(), found);
+    }
+}
+
+/// Returns the file system's clock: the time of a file just written in `cache`.
+fn clock(cache: &Path) -> io::Result<i64> {
+    let path = cache.join(format!("clock.{}.tmp", std::process::id()));
+    fs::write(&path, b"")?;
+    let meta = fs::metadata(&path);
+    let _ = fs::remove_file(&path);
+    Ok(Stat::from(&meta?).mtime)
+}
+
+fn encode(entries: &FastMap<Box<str>, Entry>) -> Vec<u8> {
+    let mut names: Vec<&str> = entries.keys().map(|name| &**name).collect();
+    names.sort_unstable();
+    let mut bytes = Vec::with_capacity(16 + names.len() * 128);
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&(names.len() as u64).to_le_bytes());
+    for name in names {
+        let Entry { stat, digest, seen } = entries[name];
+        bytes.extend_from_slice(&(name.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.extend_from_slice(&stat.size.to_le_bytes());
+        bytes.extend_from_slice(&stat.mtime.to_le_bytes());
+        bytes.extend_from_slice(&stat.ctime.to_le_bytes());
+        bytes.extend_from_slice(&stat.inode.to_le_bytes());
+        bytes.extend_from_slice(&seen.to_le_bytes());
+        bytes.push(u8::from(stat.executable));
+        bytes.extend_from_slice(digest.as_bytes());
+    }
+    let check = Digest::of_bytes(&bytes);
+    bytes.extend_from_slice(check.as_bytes());
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Option<FastMap<Box<str>, Entry>> {
+    let (body, check) = bytes.split_at_checked(bytes.len().checked_sub(32)?)?;
+    if Digest::of_bytes(body).as_bytes() != check {
+        return None;
+    }
+    let mut rest = body.strip_prefix(MAGIC)?;
+    let count = u64::from_le_bytes(take(&mut rest)?) as usize;
+    let mut entries = FastMap::with_capacity_and_hasher(count.min(1 << 22), Default::default());
+    for _ in 0..count {
+        let len = u32::from_le_bytes(take(&mut rest)?) as usize;
+        let (name, after) = rest.split_at_checked(len)?;
+        rest = after;
+        let stat = Stat {
+            size: u64::from_le_bytes(take(&mut rest)?),
+            mtime: i64::from_le_bytes(take(&mut rest)?),
+            ctime: i64::from_le_bytes(take(&mut rest)?),
+            inode: u64::from_le_bytes(take(&mut rest)?),
+            executable: false,
+        };
+        let seen = i64::from_le_bytes(take(&mut rest)?);
+        let [executable] = take(&mut rest)?;
+        let digest = Digest::from(take::<32>(&mut rest)?);
+        let stat = Stat { executable: executable != 0, ..stat };
+        entries.insert(std::str::from_utf8(name).ok()?.into(), Entry { stat, digest, seen });
+    }
+    Some(entries)
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, tail) = rest.split_first_chunk::<N>()?;
+    *rest = tail;
+    Some(*head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stat(mtime: i64) -> Stat {
+        Stat { size: 3, mtime, ctime: mtime, inode: 7, executable: false }
+    }
+
+    #[test]
+    fn a_file_hashed_within_two_seconds_of_its_change_is_not_trusted() {
+        let entry = |seen| Entry { stat: stat(10_000_000_000), digest: Digest::of_bytes(b"x"), seen };
+        assert!(entry(12_000_000_000).trusted_for(&stat(10_000_000_000)));
+        assert!(!entry(11_999_999_999).trusted_for(&stat(10_000_000_000)));
+        assert!(!entry(20_000_000_000).trusted_for(&stat(10_000_000_001)));
+    }
+
+    #[test]
+    fn entries_survive_the_file_and_a_flipped_byte_empties_the_memo() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f");
+        std::fs::write(&file, "abc").unwrap();
+        let mut memo = StatCache::open(dir.path(), false);
+        let fact = memo.fact("f", &file).unwrap().unwrap();
+        assert_eq!(fact.digest, Digest::of_bytes(b"abc"));
+        assert_eq!(memo.fact("none", &dir.path().join("none")).unwrap(), None);
+        memo.save().unwrap();
+
+        let bytes = std::fs::read(dir.path().join("stat")).unwrap();
+        let entries = decode(&bytes).unwrap();
+        assert_eq!(entries["f"].digest, fact.digest);
+        for at in 0..bytes.len() {
+            let mut broken = bytes.clone();
+            broken[at] ^= 1;
+            assert!(decode(&broken).is_none(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_hashed_again_after_a_change_and_not_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f");
+        std::fs::write(&file, "abc").unwrap();
+        let mut memo = StatCache::open(dir.path(), false);
+        memo.fact("f", &file).unwrap();
+        assert_eq!(memo.stat("f"), Stat::of(&file).unwrap());
+        std::fs::write(&file, "abcd").unwrap();
+        assert_ne!(memo.stat("f"), Stat::of(&file).unwrap());
+        assert_eq!(memo.fact("f", &file).unwrap().unwrap().size, 3, "looked at once");
+        memo.look_again("f");
+        assert_eq!(memo.fact("f", &file).unwrap().unwrap().size, 4);
+    }
+}

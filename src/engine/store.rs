@@ -1,0 +1,247 @@
+//! The content-addressed store: `cache/objects/ab/cdef…`, read-only files named by the digest of their content. A
+//! directory is stored as its manifest and its files.
+//!
+//! Nothing is trusted because it exists: an object of the wrong length counts as missing, and whatever leaves the store
+//! is hashed on the way. Making objects durable is the caller's part (`execute` syncs in groups).
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::digest::Digest;
+use crate::error::EngineError;
+use crate::manifest::{FileFact, Manifest};
+
+/// Why an object cannot be taken out of the store.
+#[derive(Debug)]
+pub enum TakeError {
+    /// It is not there, or of the wrong length.
+    Missing(Digest),
+    /// Its content is not what its name says; it was removed.
+    Corrupt(Digest),
+    /// Another problem.
+    Other(EngineError),
+}
+
+impl From<TakeError> for EngineError {
+    fn from(error: TakeError) -> Self {
+        match error {
+            TakeError::Missing(digest) | TakeError::Corrupt(digest) => Self::MissingObject(digest),
+            TakeError::Other(error) => error,
+        }
+    }
+}
+
+/// The store of a project.
+#[derive(Clone, Debug)]
+pub struct Store {
+    objects: PathBuf,
+    temp: PathBuf,
+    hard_links: bool,
+}
+
+static TEMPS: AtomicU64 = AtomicU64::new(0);
+
+impl Store {
+    /// Makes a store in a cache folder, with `temp` on the same disk for files in the making.
+    pub fn new(cache: &Path, temp: &Path, hard_links: bool) -> Self {
+        Self { objects: cache.join("objects"), temp: temp.to_path_buf(), hard_links }
+    }
+
+    /// Returns the folder of all objects.
+    pub fn folder(&self) -> &Path {
+        &self.objects
+    }
+
+    /// Returns where an object is or would be.
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        let name = digest.to_string();
+        self.objects.join(&name[..2]).join(&name[2..])
+    }
+
+    /// Returns whether an object of this length is there.
+    pub fn holds(&self, digest: &Digest, size: u64) -> bool {
+        fs::metadata(self.path(digest)).is_ok_and(|meta| meta.is_file() && meta.len() == size)
+    }
+
+    /// Returns whether a whole directory is there.
+    pub fn holds_directory(&self, digest: &Digest) -> bool {
+        self.manifest(digest).is_ok_and(|m| m.files.values().all(|f| self.holds(&f.digest, f.size)))
+    }
+
+    /// Moves a finished file into the store; returns the object's path if it is new.
+    ///
+    /// # Errors
+    /// The store is not writable.
+    pub fn take_in(&self, file: &Path, fact: &FileFact) -> Result<Option<PathBuf>, EngineError> {
+        if self.holds(&fact.digest, fact.size) {
+            let _ = fs::remove_file(file);
+            return Ok(None);
+        }
+        fs::set_permissions(file, fs::Permissions::from_mode(0o444)).map_err(EngineError::io("set mode of", file))?;
+        let object = self.path(&fact.digest);
+        match fs::rename(file, &object) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let parent = object.parent().expect("objects lie in folders");
+                fs::create_dir_all(parent).map_err(EngineError::io("make", parent))?;
+                fs::rename(file, &object).map_err(EngineError::io("write", &object))?;
+            }
+            Err(e) => return Err(EngineError::io("write", &object)(e)),
+        }
+        Ok(Some(object))
+    }
+
+    /// Copies a file that must stay where it is into the store; returns the object's path if it is new.
+    ///
+    /// # Errors
+    /// The store is not writable, or the file changed since it was hashed.
+    pub fn copy_in(&self, file: &Path, fact: &FileFact) -> Result<Option<PathBuf>, EngineError> {
+        if self.holds(&fact.digest, fact.size) {
+            return Ok(None);
+        }
+        let temp = self.temp_path();
+        reflink_copy::reflink_or_copy(file, &temp).map_err(EngineError::io("copy", file))?;
+        if Digest::of_file(&temp).map_err(EngineError::io("read", &temp))? != fact.digest {
+            let _ = fs::remove_file(&temp);
+            return Err(EngineError::Changing(file.to_path_buf()));
+        }
+        self.take_in(&temp, fact)
+    }
+
+    /// Stores bytes; returns their digest, and the object's path if it is new.
+    ///
+    /// # Errors
+    /// The store is not writable.
+    pub fn put(&self, bytes: &[u8]) -> Result<(Digest, Option<PathBuf>), EngineError> {
+        let digest = Digest::of_bytes(bytes);
+        let fact = FileFact { digest, size: bytes.len() as u64, executable: false };
+        if self.holds(&digest, fact.size) {
+            return Ok((digest, None));
+        }
+        let temp = self.temp_path();
+        let write = || fs::File::create(&temp)?.write_all(bytes);
+        write().map_err(EngineError::io("write", &temp))?;
+        Ok((digest, self.take_in(&temp, &fact)?))
+    }
+
+    /// Reads a small object.
+    ///
+    /// # Errors
+    /// It is missing or corrupt.
+    pub fn read(&self, digest: &Digest) -> Result<Vec<u8>, TakeError> {
+        let path = self.path(digest);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(TakeError::Missing(*digest)),
+            Err(e) => return Err(TakeError::Other(EngineError::io("read", &path)(e))),
+        };
+        if Digest::of_bytes(&bytes) == *digest { Ok(bytes) } else { Err(TakeError::Corrupt(*digest)) }
+    }
+
+    /// Reads the manifest of a directory.
+    ///
+    /// # Errors
+    /// It is missing or corrupt.
+    pub fn manifest(&self, digest: &Digest) -> Result<Manifest, TakeError> {
+        let bytes = self.read(digest)?;
+        let manifest = std::str::from_utf8(&bytes).ok().and_then(Manifest::parse);
+        manifest.ok_or(TakeError::Corrupt(*digest))
+    }
+
+    /// Writes the content of an object to `to`, which must not exist, and checks it. With `shared`, a store that links
+    /// hard may link instead.
+    ///
+    /// # Errors
+    /// The object is missing or corrupt; `to` is not writable.
+    pub fn take_out(&self, fact: &FileFact, to: &Path, shared: bool) -> Result<(), TakeError> {
+        let object = self.path(&fact.digest);
+        if !self.holds(&fact.digest, fact.size) {
+            return Err(TakeError::Missing(fact.digest));
+        }
+        let linked = self.hard_links && shared && !fact.executable && fs::hard_link(&object, to).is_ok();
+        if !linked {
+            reflink_copy::reflink_or_copy(&object, to)
+                .map_err(|e| TakeError::Other(EngineError::io("write", to)(e)))?;
+        }
+        let digest = Digest::of_file(to).map_err(|e| TakeError::Other(EngineError::io("read", to)(e)))?;
+        if digest != fact.digest {
+            let _ = fs::remove_file(to);
+            let _ = fs::remove_file(&object);
+            return Err(TakeError::Corrupt(fact.digest));
+        }
+        if !linked {
+            let mode = if fact.executable { 0o755 } else { 0o644 };
+            fs::set_permissions(to, fs::Permissions::from_mode(mode))
+                .map_err(|e| TakeError::Other(EngineError::io("set mode of", to)(e)))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a directory to `to`, which must not exist.
+    ///
+    /// # Errors
+    /// As [`Store::take_out`].
+    pub fn take_out_directory(&self, manifest: &Manifest, to: &Path, shared: bool) -> Result<(), TakeError> {
+        let make = |dir: &Path| fs::create_dir_all(dir).map_err(|e| TakeError::Other(EngineError::io("make", dir)(e)));
+        make(to)?;
+        let mut made = to.to_path_buf();
+        for (path, fact) in &manifest.files {
+            let file = to.join(path);
+            let parent = file.parent().expect("a file lies in a folder");
+            if parent != made {
+                make(parent)?;
+                made = parent.to_path_buf();
+            }
+            self.take_out(fact, &file, shared)?;
+        }
+        Ok(())
+    }
+
+    /// Returns a new path for a file in the making.
+    pub fn temp_path(&self) -> PathBuf {
+        self.temp.join(format!("o{}-{}.tmp", std::process::id(), TEMPS.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leaves_the_store_is_what_entered_and_a_corrupt_object_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path(), dir.path(), false);
+        let (digest, new) = store.put(b"hello").unwrap();
+        let object = new.unwrap();
+        assert_eq!(store.put(b"hello").unwrap(), (digest, None));
+        assert_eq!(fs::metadata(&object).unwrap().permissions().mode() & 0o777, 0o444);
+        let fact = FileFact { digest, size: 5, executable: true };
+        let out = dir.path().join("out");
+        store.take_out(&fact, &out, true).unwrap();
+        assert_eq!(fs::read(&out).unwrap(), b"hello");
+        assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o755);
+
+        fs::set_permissions(&object, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::write(&object, b"jello").unwrap();
+        let again = dir.path().join("again");
+        assert!(matches!(store.take_out(&fact, &again, true), Err(TakeError::Corrupt(d)) if d == digest));
+        assert!(!again.exists() && !object.exists());
+        assert!(matches!(store.take_out(&fact, &again, true), Err(TakeError::Missing(_))));
+    }
+
+    #[test]
+    fn an_object_of_the_wrong_length_counts_as_missing_and_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path(), dir.path(), false);
+        let digest = Digest::of_bytes(b"hello");
+        let object = store.path(&digest);
+        fs::create_dir_all(object.parent().unwrap()).unwrap();
+        fs::write(&object, b"").unwrap();
+        assert!(!store.holds(&digest, 5));
+        store.put(b"hello").unwrap();
+        assert_eq!(store.read(&digest).unwrap(), b"hello");
+    }
+}

@@ -1,0 +1,142 @@
+//! The contract of shell stages, clause by clause.
+
+use std::fs;
+
+use logweir_engine::engine::RunOptions;
+
+use crate::support::Lab;
+
+fn one(stage: &str) -> Lab {
+    let lab = Lab::new(&format!("stages:\n  s:\n{stage}"));
+    lab.write("src/a.txt", "a");
+    lab
+}
+
+#[test]
+fn slots_are_quoted_words_relative_to_the_project() {
+    let lab = one("    run: 'printf \"%s\\n\" ${in.one} ${in.many} > ${out.o}'
+    in: { one: 'src/it''s.txt', many: 'src/many/*' }
+    out: { o: 'out/o o.txt' }
+");
+    for path in ["src/it's.txt", "src/many/2 2", "src/many/1"] {
+        lab.write(path, "x");
+    }
+    lab.run();
+    assert_eq!(lab.read("out/o o.txt"), "src/it's.txt\nsrc/many/1\nsrc/many/2 2\n");
+    lab.settled();
+}
+
+#[test]
+fn the_environment_is_declared_and_secrets_are_neither_keyed_nor_shown() {
+    let mut lab = one("    run: 'echo \"$FLAG $TOKEN\"; env | cut -d= -f1 | sort | tr \"\\n\" \" \" > ${out.o}'
+    in: { i: src/a.txt }
+    out: { o: out/o }
+    env: [FLAG]
+    secrets: [TOKEN]
+");
+    lab.env.insert("FLAG".into(), "on".into());
+    lab.env.insert("TOKEN".into(), "hunter2".into());
+    lab.env.insert("OTHER".into(), "x".into());
+    lab.run();
+    assert_eq!(lab.read("out/o"), "FLAG HOME LANG PATH PWD SHLVL TMPDIR TOKEN TZ _ ");
+    let everything: String = crate::support::walk(&lab.path("cache"))
+        .iter()
+        .map(|path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned())
+        .collect();
+    assert!(!everything.contains("hunter2") && everything.contains("on ***"));
+    lab.env.insert("TOKEN".into(), "other".into());
+    lab.settled();
+    lab.env.insert("FLAG".into(), "off".into());
+    assert_eq!(lab.planned(), ["s: run env FLAG"]);
+    lab.run();
+    lab.settled();
+}
+
+#[test]
+fn a_command_that_writes_the_declared_path_is_adopted_and_its_failure_leaves_the_old_file() {
+    let lab = one("    run: 'test ! -e out/o; cat src/a.txt > out/o; grep -q good src/a.txt'
+    in: { i: src/a.txt }
+    out: { o: out/o }
+");
+    lab.write("src/a.txt", "good");
+    lab.run();
+    assert_eq!(lab.read("out/o"), "good");
+    lab.settled();
+    lab.write("src/a.txt", "bad");
+    let ran = lab.run_with(&RunOptions::default());
+    assert_eq!(ran.counts(), [0, 0, 0, 1, 0], "{}", ran.errors());
+    assert_eq!(lab.read("out/o"), "good", "the old file is back");
+    lab.write("src/a.txt", "good");
+    lab.settled();
+}
+
+#[test]
+fn a_failing_command_shows_its_last_lines_and_where_all_of_them_are() {
+    let lab = one("    run: 'seq 100; echo half > ${out.o}; exit 3'
+    in: { i: src/a.txt }
+    out: { o: out/o }
+");
+    let ran = lab.run_with(&RunOptions::default());
+    let errors = ran.errors();
+    assert!(errors.contains("the command ended with exit status 3"), "{errors}");
+    assert!(errors.contains("\n81\n") && errors.contains("\n100\n") && !errors.contains("\n80\n"), "{errors}");
+    assert!(!lab.path("out/o").exists());
+    let log = format!("cache/logs/{}/s.log", ran.summary.info.run);
+    assert_eq!(lab.read(&log).lines().count(), 100);
+}
+
+#[test]
+fn a_project_file_in_the_command_that_is_no_input_draws_a_warning() {
+    let lab = one("    run: 'cat tools/x.sh ${in.i} > ${out.o}'
+    in: { i: src/a.txt }
+    out: { o: out/o }
+");
+    lab.write("tools/x.sh", "echo");
+    let warnings = lab.run().warnings();
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].contains("add `x: tools/x.sh` under `in`"), "{warnings:?}");
+}
+
+#[test]
+fn what_a_tool_prints_is_in_the_key() {
+    let lab = one("    run: 'cp ${in.i} ${out.o}'
+    in: { i: src/a.txt }
+    out: { o: out/o }
+    tools: ['cat tool.version']
+");
+    lab.write("tool.version", "1.0");
+    lab.run();
+    lab.settled();
+    lab.write("tool.version", "1.1");
+    assert_eq!(lab.planned(), ["s: run tool cat tool.version"]);
+    assert_eq!(lab.run().executed(), ["s"]);
+    fs::remove_file(lab.path("tool.version")).unwrap();
+    let ran = lab.run_with(&RunOptions::default());
+    assert_eq!(ran.summary.exit_code(), 3);
+}
+
+#[test]
+fn a_timeout_ends_the_command() {
+    let lab = one("    run: 'sleep 30; cp ${in.i} ${out.o}'
+    in: { i: src/a.txt }
+    out: { o: out/o }
+    timeout: 1s
+");
+    let ran = lab.run_with(&RunOptions::default());
+    assert!(ran.errors().contains("took longer than its timeout of 1s"), "{}", ran.errors());
+    assert!(ran.summary.info.seconds < 10.0);
+}
+
+#[test]
+fn an_executable_output_stays_executable_through_the_store() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let lab = one("    run: 'cp ${in.i} ${out.o}; chmod +x ${out.o}'
+    in: { i: src/a.txt }
+    out: { o: out/o }
+");
+    lab.run();
+    fs::remove_file(lab.path("out/o")).unwrap();
+    assert_eq!(lab.run().counts(), [0, 1, 0, 0, 0]);
+    assert!(fs::metadata(lab.path("out/o")).unwrap().permissions().mode() & 0o111 != 0);
+    lab.settled();
+}

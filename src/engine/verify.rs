@@ -1,0 +1,348 @@
+//! Compares what is on disk with what was recorded: outputs, store, run log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::error::EngineError;
+use crate::history::OutputRecord;
+use crate::lockfile::LockFile;
+use crate::manifest::FileFact;
+use crate::publish::{Placer, files_below, hash_directory, hash_file};
+use crate::records::History;
+use crate::runlog::{self, Entry};
+use crate::runmap;
+use crate::store::Store;
+
+/// What kind of difference was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingKind {
+    /// An output is not there.
+    OutputMissing,
+    /// An output has another content than recorded.
+    OutputChanged,
+    /// An object of the store has another content than its name says.
+    ObjectCorrupt,
+    /// A recorded output is not in the store.
+    ObjectMissing,
+    /// A line of the run log was changed, removed or inserted.
+    LogBroken,
+    /// The end of the run log is missing: a head recorded elsewhere is not in it.
+    LogCut,
+    /// `pipeline.lock` disagrees with the run log.
+    LockMismatch,
+}
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Finding {
+    /// What kind.
+    pub kind: FindingKind,
+    /// Where: an output path, an object, a line of the run log.
+    pub path: String,
+    /// The stage concerned, if one is.
+    pub stage: Option<String>,
+    /// What is different, one line.
+    pub detail: String,
+}
+
+/// What `verify` looked at and found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct VerifyReport {
+    /// Outputs compared.
+    pub outputs: usize,
+    /// Objects of the store re-hashed.
+    pub objects: usize,
+    /// Bytes hashed.
+    pub bytes: u64,
+    /// Entries of the run log whose chain was checked.
+    pub log_entries: usize,
+    /// Every difference; empty when all is well.
+    pub findings: Vec<Finding>,
+    /// Findings that were put right (only when asked to).
+    pub repaired: Vec<Finding>,
+}
+
+impl VerifyReport {
+    /// Returns the program's exit code: 0, or 1 when anything differs.
+    pub fn exit_code(&self) -> u8 {
+        u8::from(!self.findings.is_empty())
+    }
+}
+
+/// What is to be verified.
+pub(crate) struct Check<'a> {
+    pub(crate) history: &'a History,
+    pub(crate) lock: LockFile,
+    /// The lock file as findings call it.
+    pub(crate) lock_name: String,
+    pub(crate) pipeline: String,
+    /// Stages whose outputs are compared.
+    pub(crate) stages: BTreeSet<String>,
+    /// Store and run log too.
+    pub(crate) everything: bool,
+}
+
+impl Check<'_> {
+    /// Compares everything with its record. Nothing is taken from the stat memo: all is hashed again.
+    pub(crate) fn run(&self) -> Result<VerifyReport, EngineError> {
+        let mut report = VerifyReport::default();
+        let recorded = self.recorded()?;
+        self.outputs(&recorded, &mut report);
+        if self.everything {
+            self.objects(&recorded, &mut report)?;
+            self.log(&mut report)?;
+        }
+        report.findings.sort();
+        Ok(report)
+    }
+
+    /// Returns the outputs that the last run of the pipeline left, with their stage.
+    fn recorded(&self) -> Result<Vec<(String, OutputRecord)>, EngineError> {
+        let Some(run) = self.history.last_of(&self.pipeline)? else { return Ok(Vec::new()) };
+        let actions = self.history.actions(&run)?;
+        let mut outputs = Vec::new();
+        for action in actions.into_iter().filter(|action| self.stages.contains(&action.stage)) {
+            outputs.extend(action.outputs.into_values().map(|output| (action.stage.clone(), output)));
+        }
+        Ok(outputs)
+    }
+
+    fn outputs(&self, recorded: &[(String, OutputRecord)], report: &mut VerifyReport) {
+        let looked: Vec<(u64, Vec<Finding>)> =
+            recorded.par_iter().map(|(stage, output)| self.output(stage, output)).collect();
+        report.outputs += recorded.len();
+        for (bytes, findings) in looked {
+            report.bytes += bytes;
+            report.findings.extend(findings);
+        }
+    }
+
+    fn output(&self, stage: &str, output: &OutputRecord) -> (u64, Vec<Finding>) {
+        let finding = |kind, path: &str, detail: String| Finding {
+            kind,
+            path: path.to_owned(),
+            stage: Some(stage.to_owned()),
+            detail,
+        };
+        let place = self.history.root.join(output.path.trim_end_matches('/'));
+        let unreadable =
+            |e: std::io::Error| finding(FindingKind::OutputChanged, &output.path, format!("cannot be read: {e}"));
+        if output.is_directory() {
+            if !place.is_dir() {
+                return (0, vec![finding(FindingKind::OutputMissing, &output.path, "is not there".to_owned())]);
+            }
+            let now = match hash_directory(&place) {
+                Ok(now) => now,
+                Err(e) => return (0, vec![unreadable(e)]),
+            };
+            if now.digest() == output.digest {
+                return (now.size(), Vec::new());
+            }
+            let Ok(then) = self.history.store.manifest(&output.digest) else {
+                return (
+                    now.size(),
+                    vec![finding(FindingKind::OutputChanged, &output.path, "holds other files".to_owned())],
+                );
+            };
+            let different = then.differences(&now).into_iter().map(|(path, then, now)| {
+                let path = format!("{}{path}", output.path);
+                match (then, now) {
+                    (Some(_), None) => finding(FindingKind::OutputMissing, &path, "is not there".to_owned()),
+                    (None, _) => finding(FindingKind::OutputChanged, &path, "was not made by the stage".to_owned()),
+                    (Some(then), Some(now)) => finding(FindingKind::OutputChanged, &path, differs(&then, &now)),
+                }
+            });
+            let mut findings: Vec<Finding> = different.collect();
+            if findings.is_empty() {
+                findings.push(finding(FindingKind::OutputChanged, &output.path, "file modes differ".to_owned()));
+            }
+            return (now.size(), findings);
+        }
+        if !place.is_file() {
+            return (0, vec![finding(FindingKind::OutputMissing, &output.path, "is not there".to_owned())]);
+        }
+        match hash_file(&place) {
+            Ok(now) if now.digest == output.digest => (now.size, Vec::new()),
+            Ok(now) => (
+                now.size,
+                vec![finding(FindingKind::OutputChanged, &output.path, differs(&output.digest, &now.digest))],
+            ),
+            Err(e) => (0, vec![unreadable(e)]),
+        }
+    }
+
+    fn objects(&self, recorded: &[(String, OutputRecord)], report: &mut VerifyReport) -> Result<(), EngineError> {
+        let store = &self.history.store;
+        let folder = store.folder();
+        let files =
+            if folder.is_dir() { files_below(folder).map_err(EngineError::io("read", folder))? } else { Vec::new() };
+        let looked: Vec<(u64, Option<Finding>)> = files.par_iter().map(|(name, path)| object(name, path)).collect();
+        report.objects = files.len();
+        for (bytes, finding) in looked {
+            report.bytes += bytes;
+            report.findings.extend(finding);
+        }
+        for (stage, output) in recorded {
+            for (digest, _) in missing_objects(store, output) {
+                let path = object_name(&digest);
+                let detail = format!("of output `{}` is not in the store", output.path);
+                let stage = Some(stage.clone());
+                report.findings.push(Finding { kind: FindingKind::ObjectMissing, path, stage, detail });
+            }
+        }
+        for run in self.history.index.last_runs().values() {
+            if let Err(e) = runmap::load(&run.map, store) {
+                let detail = format!("the stage map of the last run: {e}");
+                let path = object_name(&run.map);
+                report.findings.push(Finding { kind: FindingKind::ObjectMissing, path, stage: None, detail });
+            }
+        }
+        report.findings.dedup();
+        Ok(())
+    }
+
+    fn log(&self, report: &mut VerifyReport) -> Result<(), EngineError> {
+        let log = |line: u64| format!("cache/runlog.jsonl:{line}");
+        let finding = |kind, path: String, detail: String| Finding { kind, path, stage: None, detail };
+        let mut heads = BTreeSet::new();
+        let mut first = None;
+        let mut noted = Vec::new();
+        let mut actions: BTreeMap<(String, String, Digest), BTreeMap<String, Digest>> = BTreeMap::new();
+        let (count, damage) = runlog::check(&self.history.cache, |_, digest, entry| {
+            first.get_or_insert(*digest);
+            heads.insert(*digest);
+            match entry {
+                Entry::Run(run) => {
+                    noted.extend(run.damage.iter().map(|what| format!("run {} found: {what}", run.info.run)));
+                }
+                Entry::Action(action) => {
+                    let outputs = action.outputs.into_iter().map(|(slot, o)| (slot, o.digest)).collect();
+                    actions.insert((action.pipeline, action.stage, action.key), outputs);
+                }
+            }
+        })?;
+        report.log_entries = usize::try_from(count).unwrap_or(usize::MAX);
+        for damage in damage {
+            report.findings.push(finding(FindingKind::LogBroken, log(damage.line), damage.what));
+        }
+        for what in noted {
+            report.findings.push(finding(FindingKind::LogBroken, "cache/runlog.jsonl".to_owned(), what));
+        }
+        if let Some(promised) = self.history.index.promised()
+            && promised.len > 0
+            && !heads.contains(&promised.head)
+        {
+            let detail = format!(
+                "the index knows {} entries up to {}, which is not in the log",
+                promised.lines,
+                promised.head.short()
+            );
+            report.findings.push(finding(FindingKind::LogCut, "cache/runlog.jsonl".to_owned(), detail));
+        }
+        let Some((lock_first, head)) = self.lock.log else { return Ok(()) };
+        // A lock file that came with a checkout speaks of another log.
+        if first != Some(lock_first) {
+            return Ok(());
+        }
+        if !heads.contains(&head) {
+            let detail = format!("the lock file ends the log with {}, which is not in it", head.short());
+            report.findings.push(finding(FindingKind::LogCut, self.lock_name.clone(), detail));
+        }
+        for (stage, locked) in &self.lock.stages {
+            let entry = actions.get(&(self.pipeline.clone(), stage.clone(), locked.key));
+            let same = entry.is_some_and(|outputs| {
+                locked.outputs.len() == outputs.len()
+                    && locked.outputs.iter().all(|(slot, o)| outputs.get(slot) == Some(&o.digest))
+            });
+            let unrecorded_effect = locked.outputs.is_empty() && entry.is_none();
+            if !same && !unrecorded_effect {
+                let detail = match entry {
+                    Some(_) => "its output digests are not those of the run log".to_owned(),
+                    None => format!("the run log has no action with its key {}", locked.key.short()),
+                };
+                let stage = Some(stage.clone());
+                report.findings.push(Finding {
+                    kind: FindingKind::LockMismatch,
+                    path: self.lock_name.clone(),
+                    stage,
+                    detail,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts right what can be: outputs from the store, objects from outputs. The run log is never touched.
+    pub(crate) fn repair(&self, report: &mut VerifyReport, temp: &Path) -> Result<(), EngineError> {
+        let store = Store::new(&self.history.cache, temp, false);
+        let placer = Placer { store: &store, root: &self.history.root, temp };
+        for finding in report.findings.iter().filter(|f| f.kind == FindingKind::ObjectCorrupt) {
+            let path = self.history.cache.join("objects").join(&finding.path);
+            fs::remove_file(&path).map_err(EngineError::io("remove", &path))?;
+        }
+        for (_, output) in self.recorded()? {
+            for (digest, relative) in missing_objects(&store, &output) {
+                let place = match &relative {
+                    Some(relative) => self.history.root.join(&output.path).join(relative),
+                    None => self.history.root.join(&output.path),
+                };
+                if place.is_file() {
+                    let fact = hash_file(&place).map_err(EngineError::io("read", &place))?;
+                    if fact.digest == digest {
+                        store.copy_in(&place, &fact)?;
+                    }
+                } else if place.is_dir() {
+                    let manifest = hash_directory(&place).map_err(EngineError::io("read", &place))?;
+                    if manifest.digest() == digest {
+                        store.put(manifest.text().as_bytes())?;
+                    }
+                }
+            }
+            // What the store cannot give back stays a finding.
+            let _ = placer.place(&output, None);
+        }
+        let before = std::mem::take(&mut report.findings);
+        let after = self.run()?;
+        report.repaired = before.into_iter().filter(|finding| !after.findings.contains(finding)).collect();
+        report.findings = after.findings;
+        Ok(())
+    }
+}
+
+/// Returns the objects of an output that are not in the store, with the file in it for those of a directory.
+fn missing_objects(store: &Store, output: &OutputRecord) -> Vec<(Digest, Option<PathBuf>)> {
+    if !output.is_directory() {
+        let missing = !store.holds(&output.digest, output.size);
+        return missing.then_some((output.digest, None)).into_iter().collect();
+    }
+    let Ok(manifest) = store.manifest(&output.digest) else { return vec![(output.digest, None)] };
+    let missing = |(path, fact): (String, FileFact)| {
+        (!store.holds(&fact.digest, fact.size)).then(|| (fact.digest, Some(PathBuf::from(path))))
+    };
+    manifest.files.into_iter().filter_map(missing).collect()
+}
+
+fn object_name(digest: &Digest) -> String {
+    let name = digest.to_string();
+    format!("{}/{}", &name[..2], &name[2..])
+}
+
+fn object(name: &str, path: &Path) -> (u64, Option<Finding>) {
+    let finding =
+        |detail| Some(Finding { kind: FindingKind::ObjectCorrupt, path: name.to_owned(), stage: None, detail });
+    match hash_file(path) {
+        Ok(fact) if name.replace('/', "") == fact.digest.to_string() => (fact.size, None),
+        Ok(fact) => (fact.size, finding(format!("has content {}", fact.digest.short()))),
+        Err(e) => (0, finding(format!("cannot be read: {e}"))),
+    }
+}
+
+fn differs(then: &Digest, now: &Digest) -> String {
+    format!("has content {}, recorded is {}", now.short(), then.short())
+}

@@ -1,0 +1,445 @@
+//! One stage at work, on a thread of its own: scratch folders, the stage itself, its outputs into the store and to their
+//! places. Knows nothing of the graph, the run log or other stages.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::digest::Digest;
+use crate::error::{EngineError, Environment};
+use crate::history::OutputRecord;
+use crate::manifest::Manifest;
+use crate::publish::{Made, Placer, store_output};
+use crate::shell::{self, ShellFailure, ShellJob};
+use crate::stage::{InputFile, Stage, StageContext, StageMessage};
+use crate::statcache::Stat;
+use crate::store::{Store, TakeError};
+
+/// Progress closer together than this is dropped, but for the last.
+const PROGRESS_EVERY: Duration = Duration::from_millis(50);
+
+/// What a worker does.
+pub enum Task<'a> {
+    /// Runs a built-in stage.
+    Builtin(&'a dyn Stage),
+    /// Runs a shell command (a template with symbolic slots).
+    Shell(&'a str),
+    /// Brings recorded outputs back from the store.
+    Restore(BTreeMap<String, OutputRecord>),
+}
+
+/// A stage ready to work: everything a worker needs, by value.
+pub struct Job<'a> {
+    /// Index of the stage.
+    pub stage: usize,
+    /// What is done.
+    pub task: Task<'a>,
+    /// The action key.
+    pub key: Digest,
+    /// Files by input slot.
+    pub inputs: BTreeMap<String, Vec<InputFile>>,
+    /// Lineage documents to be written first: slot, logical path, text.
+    pub documents: Vec<(String, String, String)>,
+    /// Source files with the identity they had when they were hashed.
+    pub watched: Vec<(String, PathBuf, Stat)>,
+    /// Manifests of source directories, stored with the action.
+    pub manifests: Vec<Manifest>,
+    /// Declared path by output slot; directories with a slash at the end.
+    pub outputs: BTreeMap<String, String>,
+    /// What the stage sees of the environment.
+    pub env: BTreeMap<String, String>,
+    /// PATH for shell stages.
+    pub path: Option<&'a str>,
+    /// Values to mask in logs.
+    pub masked: Vec<String>,
+    /// Thread tokens granted.
+    pub threads: usize,
+    /// How often a failed attempt is repeated.
+    pub retries: u32,
+    /// Time limit of a shell stage.
+    pub timeout: Option<Duration>,
+    /// The project root.
+    pub root: &'a Path,
+    /// A private folder of this job, not there yet.
+    pub scratch: PathBuf,
+    /// The log file of a shell stage.
+    pub log: PathBuf,
+    /// The store, with a temporary folder on the same disk.
+    pub store: &'a Store,
+    /// Folder for files about to be placed.
+    pub temp: &'a Path,
+    /// Set when the run is interrupted.
+    pub cancelled: &'a AtomicBool,
+}
+
+/// What a worker says on the way.
+pub enum Note {
+    /// Progress or a message of the stage.
+    Message(StageMessage),
+    /// An attempt failed; another follows.
+    Retry(Failure),
+}
+
+/// What a finished stage leaves.
+pub struct Success {
+    /// Outputs by slot.
+    pub outputs: BTreeMap<String, OutputRecord>,
+    /// Manifests of output directories.
+    pub manifests: BTreeMap<String, Manifest>,
+    /// New objects in the store.
+    pub objects: Vec<PathBuf>,
+    /// Most memory of a shell stage, in bytes.
+    pub peak_memory: Option<u64>,
+}
+
+/// How a stage failed.
+#[derive(Clone, Debug, Default)]
+pub struct Failure {
+    /// The error and its causes, one per line.
+    pub error: String,
+    /// The last lines a shell stage printed.
+    pub tail: Vec<String>,
+    /// A panic or broken invariant.
+    pub internal: bool,
+    /// The environment's fault.
+    pub environment: bool,
+    /// The run was interrupted.
+    pub interrupted: bool,
+}
+
+impl Failure {
+    /// Makes a failure of an error.
+    pub fn of(error: &anyhow::Error) -> Self {
+        let mut text = error.to_string();
+        for cause in error.chain().skip(1) {
+            let cause = cause.to_string();
+            if !text.ends_with(&cause) {
+                text.push_str(&format!("\n{cause}"));
+            }
+        }
+        if let Some(help) = error.downcast_ref::<EngineError>().and_then(EngineError::help) {
+            text.push_str(&format!("\nhint: {help}"));
+        }
+        let internal = error.downcast_ref::<EngineError>().is_some_and(|e| e.exit_code() == 70);
+        let tail = error.downcast_ref::<ShellFailure>().map(|failure| failure.tail.clone()).unwrap_or_default();
+        Self { error: text, tail, internal, environment: Environment::is_cause_of(error), interrupted: false }
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        Self::of(&anyhow::Error::new(error))
+    }
+}
+
+/// How a job ended.
+pub enum Outcome {
+    /// Outputs are stored and in place.
+    Done(Success),
+    /// A restore found an object missing or corrupt.
+    NotStored(Digest),
+    /// It failed; outputs are as they were.
+    Failed(Failure),
+}
+
+/// Does a job to its end. Panics of the stage are failures.
+pub fn perform(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> Outcome {
+    let outcome = match &job.task {
+        Task::Restore(outputs) => restore(job, outputs),
+        _ => attempts(job, tell),
+    };
+    // What is left of scratch is removed at the start of the next run.
+    let _ = fs::remove_dir_all(&job.scratch);
+    outcome
+}
+
+fn restore(job: &Job<'_>, outputs: &BTreeMap<String, OutputRecord>) -> Outcome {
+    let placer = Placer { store: job.store, root: job.root, temp: job.temp };
+    let mut manifests = BTreeMap::new();
+    for (slot, record) in outputs {
+        let placed = (|| {
+            if record.is_directory() {
+                let manifest = job.store.manifest(&record.digest)?;
+                placer.place(record, Some(&manifest))?;
+                manifests.insert(slot.clone(), manifest);
+            } else {
+                placer.place(record, None)?;
+            }
+            Ok(())
+        })();
+        match placed {
+            Ok(()) => {}
+            Err(TakeError::Missing(digest) | TakeError::Corrupt(digest)) => return Outcome::NotStored(digest),
+            Err(TakeError::Other(error)) => return Outcome::Failed(error.into()),
+        }
+    }
+    Outcome::Done(Success { outputs: outputs.clone(), manifests, objects: Vec::new(), peak_memory: None })
+}
+
+fn attempts(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> Outcome {
+    let mut left = job.retries;
+    loop {
+        let result = catch_unwind(AssertUnwindSafe(|| attempt(job, tell)));
+        let failure = match result {
+            Ok(Ok(success)) => return Outcome::Done(success),
+            Ok(Err(error)) => Failure::of(&error),
+            Err(panic) => {
+                Failure { error: format!("panicked: {}", message_of(&*panic)), internal: true, ..Failure::default() }
+            }
+        };
+        let failure = Failure { interrupted: job.cancelled.load(Ordering::Relaxed), ..failure };
+        if left == 0 || failure.interrupted || failure.internal {
+            return Outcome::Failed(failure);
+        }
+        left -= 1;
+        tell(Note::Retry(failure));
+    }
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+fn attempt(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> anyhow::Result<Success> {
+    if job.scratch.exists() {
+        fs::remove_dir_all(&job.scratch).map_err(EngineError::io("remove", &job.scratch))?;
+    }
+    let home = job.scratch.join("tmp");
+    make(&home)?;
+    let mut scratch = BTreeMap::new();
+    for (slot, declared) in &job.outputs {
+        let folder = job.scratch.join("out").join(slot);
+        let name = declared.trim_end_matches('/').rsplit('/').next().unwrap_or(slot);
+        let path = folder.join(name);
+        make(if declared.ends_with('/') { &path } else { &folder })?;
+        scratch.insert(slot.clone(), path);
+    }
+    let inputs = with_documents(job)?;
+
+    let mut own = OwnWrites::default();
+    let peak_memory = match &job.task {
+        Task::Builtin(stage) => run_builtin(job, *stage, inputs, &scratch, home, tell).map(|()| None),
+        Task::Shell(template) => {
+            own = OwnWrites::expect(job, template)?;
+            run_shell(job, template, &inputs, &scratch, &home, tell)
+        }
+        Task::Restore(_) => unreachable!("restores do not come here"),
+    };
+    let stored = peak_memory.and_then(|peak| Ok((store(job, &scratch, &own)?, peak)));
+    match stored {
+        Ok((success, peak_memory)) => Ok(Success { peak_memory, ..success }),
+        Err(error) => {
+            own.undo(job);
+            Err(error)
+        }
+    }
+}
+
+fn make(folder: &Path) -> Result<(), EngineError> {
+    fs::create_dir_all(folder).map_err(EngineError::io("make", folder))
+}
+
+/// Writes lineage documents and adds them to the inputs.
+fn with_documents(job: &Job<'_>) -> Result<BTreeMap<String, Vec<InputFile>>, EngineError> {
+    let mut inputs = job.inputs.clone();
+    for (number, (slot, logical, text)) in job.documents.iter().enumerate() {
+        let folder = job.scratch.join("in").join(number.to_string());
+        make(&folder)?;
+        let path = folder.join("lineage.json");
+        let write = |path: &Path| std::io::Write::write_all(&mut fs::File::create(path)?, text.as_bytes());
+        write(&path).map_err(EngineError::io("write", &path))?;
+        let files = inputs.entry(slot.clone()).or_default();
+        files.push(InputFile { logical: logical.clone(), path });
+        files.sort_by(|a, b| a.logical.cmp(&b.logical));
+    }
+    Ok(inputs)
+}
+
+fn run_builtin(
+    job: &Job<'_>,
+    stage: &dyn Stage,
+    inputs: BTreeMap<String, Vec<InputFile>>,
+    outputs: &BTreeMap<String, PathBuf>,
+    scratch: PathBuf,
+    tell: &(dyn Fn(Note) + Send + Sync),
+) -> anyhow::Result<()> {
+    let last: Mutex<Option<Instant>> = Mutex::new(None);
+    let messages = |message: StageMessage| {
+        if let StageMessage::Progress { done, total, .. } = &message {
+            let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if (*done != *total || *total == 0) && last.is_some_and(|last| last.elapsed() < PROGRESS_EVERY) {
+                return;
+            }
+            *last = Some(Instant::now());
+        }
+        tell(Note::Message(message));
+    };
+    let context = StageContext {
+        inputs,
+        outputs: outputs.clone(),
+        scratch,
+        env: job.env.clone(),
+        threads: job.threads,
+        key: job.key,
+        messages: &messages,
+        cancelled: job.cancelled,
+    };
+    stage.run(&context)
+}
+
+fn run_shell(
+    job: &Job<'_>,
+    template: &str,
+    inputs: &BTreeMap<String, Vec<InputFile>>,
+    outputs: &BTreeMap<String, PathBuf>,
+    home: &Path,
+    tell: &(dyn Fn(Note) + Send + Sync),
+) -> anyhow::Result<Option<u64>> {
+    let word = |path: &Path| path.strip_prefix(job.root).unwrap_or(path).to_string_lossy().into_owned();
+    let words =
+        inputs.iter().map(|(slot, files)| (slot.clone(), files.iter().map(|f| word(&f.path)).collect())).collect();
+    let outputs: BTreeMap<String, String> = outputs.iter().map(|(slot, path)| (slot.clone(), word(path))).collect();
+    for text in undeclared(job, template, inputs) {
+        tell(Note::Message(StageMessage::Warning { text }));
+    }
+    let command = shell::expand(template, &words, &outputs);
+    let peak = shell::run(&ShellJob {
+        command: &command,
+        root: job.root,
+        home,
+        path: job.path,
+        env: job.env.clone(),
+        masked: job.masked.clone(),
+        log: job.log.clone(),
+        timeout: job.timeout,
+        cancelled: job.cancelled,
+    })?;
+    Ok(peak)
+}
+
+/// Returns a warning for each project file that the command names and the stage does not declare.
+fn undeclared(job: &Job<'_>, template: &str, inputs: &BTreeMap<String, Vec<InputFile>>) -> Vec<String> {
+    let declared: Vec<PathBuf> = inputs.values().flatten().map(|file| file.path.clone()).collect();
+    let mut warnings = Vec::new();
+    for word in shell::path_words(template) {
+        let word = word.trim_start_matches("./").trim_end_matches('/');
+        let path = job.root.join(word);
+        let is_output = job.outputs.values().any(|o| {
+            let folder = o.strip_suffix('/');
+            o == word || folder == Some(word) || (folder.is_some() && word.starts_with(o.as_str()))
+        });
+        if is_output
+            || word.is_empty()
+            || declared.iter().any(|d| path.starts_with(d) || d.starts_with(&path))
+            || !path.is_file()
+        {
+            continue;
+        }
+        let slot: String = Path::new(word)
+            .file_stem()
+            .map(|stem| {
+                stem.to_string_lossy().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+            })
+            .unwrap_or_default();
+        warnings.push(format!(
+            "the command names `{word}`, which is no input: a change of it will not be seen; add `{slot}: {word}` under `in`"
+        ));
+    }
+    warnings
+}
+
+/// Outputs that a shell command writes at their declared paths itself.
+#[derive(Default)]
+struct OwnWrites {
+    /// Slot → where the old file was moved to, if there was one.
+    slots: BTreeMap<String, Option<PathBuf>>,
+}
+
+impl OwnWrites {
+    /// Moves the old outputs of such slots aside, so that what is there afterwards was written by the command.
+    fn expect(job: &Job<'_>, template: &str) -> Result<Self, EngineError> {
+        let mut own = Self::default();
+        for (slot, declared) in job.outputs.iter().filter(|(slot, _)| !shell::names_output(template, slot)) {
+            let place = job.root.join(declared.trim_end_matches('/'));
+            let parent = place.parent().expect("an output lies below the project root");
+            make(parent)?;
+            let mut aside = None;
+            if place.symlink_metadata().is_ok() {
+                let folder = job.scratch.join("old");
+                make(&folder)?;
+                let path = folder.join(slot);
+                fs::rename(&place, &path).map_err(EngineError::io("move aside", &place))?;
+                aside = Some(path);
+            }
+            own.slots.insert(slot.clone(), aside);
+        }
+        Ok(own)
+    }
+
+    /// Removes partial results and puts the old files back.
+    fn undo(&self, job: &Job<'_>) {
+        for (slot, aside) in &self.slots {
+            let place = job.root.join(job.outputs[slot].trim_end_matches('/'));
+            // Whatever cannot be put right here is noticed by its digest in the next run.
+            let _ = if place.is_dir() { fs::remove_dir_all(&place) } else { fs::remove_file(&place) };
+            if let Some(aside) = aside {
+                let _ = fs::rename(aside, &place);
+            }
+        }
+    }
+}
+
+/// Checks that every output is there, stores them all, and only then places them.
+fn store(job: &Job<'_>, scratch: &BTreeMap<String, PathBuf>, own: &OwnWrites) -> anyhow::Result<Success> {
+    if job.cancelled.load(Ordering::Relaxed) {
+        anyhow::bail!("interrupted");
+    }
+    for (logical, place, before) in &job.watched {
+        if Stat::of(place).map_err(EngineError::io("look at", place))?.as_ref() != Some(before) {
+            let hint = "hint: wait until it is complete, or point the input at a rotated file or a copy";
+            anyhow::bail!("input `{logical}` changed while the stage was reading it; nothing was kept\n{hint}");
+        }
+    }
+    let is_there = |path: &Path, declared: &str| if declared.ends_with('/') { path.is_dir() } else { path.is_file() };
+    let mut made = BTreeMap::new();
+    let mut missing = Vec::new();
+    for (slot, declared) in &job.outputs {
+        let place = job.root.join(declared.trim_end_matches('/'));
+        let in_place = own.slots.contains_key(slot) && is_there(&place, declared);
+        let path = if in_place { place } else { scratch[slot].clone() };
+        // An empty scratch folder of a command that was to write the declared folder itself is no result.
+        if is_there(&path, declared) && (in_place || !own.slots.contains_key(slot) || !declared.ends_with('/')) {
+            made.insert(slot, (path, in_place));
+        } else {
+            missing.push(format!("`{slot}` ({declared})"));
+        }
+    }
+    if !missing.is_empty() {
+        anyhow::bail!("it ended without writing its output {}", missing.join(", "));
+    }
+    let mut success =
+        Success { outputs: BTreeMap::new(), manifests: BTreeMap::new(), objects: Vec::new(), peak_memory: None };
+    for (slot, (path, in_place)) in &made {
+        let output = if *in_place { Made::InPlace(path) } else { Made::Scratch(path) };
+        let (record, manifest) = store_output(job.store, &output, &job.outputs[*slot], &mut success.objects)?;
+        success.outputs.insert((*slot).clone(), record);
+        success.manifests.extend(manifest.map(|manifest| ((*slot).clone(), manifest)));
+    }
+    for manifest in &job.manifests {
+        success.objects.extend(job.store.put(manifest.text().as_bytes())?.1);
+    }
+    let placer = Placer { store: job.store, root: job.root, temp: job.temp };
+    for (slot, record) in success.outputs.iter().filter(|(slot, _)| !made[*slot].1) {
+        placer.place(record, success.manifests.get(slot)).map_err(EngineError::from)?;
+    }
+    Ok(success)
+}

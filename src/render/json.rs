@@ -1,0 +1,50 @@
+//! `run --json`: one line of JSON per event on stdout.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use logweir_engine::event::{Event, Sink};
+
+/// Shortest time between two progress lines of one stage.
+const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+
+/// Writes events as lines of JSON.
+#[derive(Default)]
+pub(crate) struct JsonLines {
+    last_progress: RefCell<BTreeMap<String, Instant>>,
+    closed: Cell<bool>,
+}
+
+impl JsonLines {
+    fn due(&self, stage: &str) -> bool {
+        let now = Instant::now();
+        let mut last = self.last_progress.borrow_mut();
+        if last.get(stage).is_some_and(|at| now - *at < PROGRESS_EVERY) {
+            return false;
+        }
+        last.insert(stage.to_owned(), now);
+        true
+    }
+}
+
+impl Sink for JsonLines {
+    fn event(&self, event: &Event) {
+        if self.closed.get() {
+            return;
+        }
+        if let Event::StageProgress { stage, .. } = event
+            && !self.due(stage)
+        {
+            return;
+        }
+        let mut line = serde_json::to_string(event).expect("events hold nothing JSON cannot");
+        line.push('\n');
+        let mut out = io::stdout().lock();
+        // A reader that went away does not stop the run.
+        if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
+            self.closed.set(true);
+        }
+    }
+}

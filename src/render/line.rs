@@ -1,0 +1,136 @@
+//! One line of text per event: what a log file shows, and what a terminal keeps above the bars.
+
+use logweir_engine::event::{Decision, Event, Level};
+
+use crate::render::{Paint, text};
+
+/// Returns the line or lines for an event, without a line end; `None` where there is nothing to keep.
+///
+/// `bars`: running stages are shown otherwise, so their start needs no line.
+pub(crate) fn of(event: &Event, paint: Paint, verbose: bool, bars: bool) -> Option<String> {
+    Some(match event {
+        Event::RunStarted { .. } | Event::StageProgress { .. } | Event::RunFinished { .. } => return None,
+        Event::StageStarted { .. } if bars => return None,
+        Event::StageStarted { stage, attempt, reasons, .. } => {
+            let again = if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
+            let why = text::reasons(reasons, verbose);
+            format!("{} {stage}{again}{}", paint.cyan("▸"), paint.dim(&prefixed(": ", &why)))
+        }
+        Event::StageMessage { stage, level: Level::Info, text } => format!("{} {stage}: {text}", paint.dim("·")),
+        Event::StageMessage { stage, level: Level::Warning, text } => {
+            format!("{} {stage}: {text}", paint.yellow("warning:"))
+        }
+        Event::StageFinished { decision: Decision::Fresh, stage, .. } => {
+            if !verbose {
+                return None;
+            }
+            format!("{} {stage} is up to date", paint.dim("="))
+        }
+        Event::StageFinished { decision: Decision::Restore, stage, seconds, reasons, .. } => {
+            let why = prefixed(": ", &text::reasons(reasons, verbose));
+            format!("{} {stage} restored in {}{}", paint.cyan("↺"), text::seconds(*seconds), paint.dim(&why))
+        }
+        Event::StageFinished { stage, seconds, reasons, cutoff, .. } => {
+            let same = if *cutoff { ", same result as before" } else { "" };
+            let why = if bars { prefixed(": ", &text::reasons(reasons, verbose)) } else { String::new() };
+            format!("{} {stage} done in {}{same}{}", paint.green("✓"), text::seconds(*seconds), paint.dim(&why))
+        }
+        Event::StageFailed { stage, error, log, log_file, retry, internal } => {
+            failed(stage, error, log, log_file.as_deref(), *retry, *internal, paint)
+        }
+        Event::StageSkipped { stage, needs: Some(needs) } => {
+            format!("{} {stage} skipped (needs `{needs}`)", paint.dim("–"))
+        }
+        Event::StageSkipped { stage, needs: None } => format!("{} {stage} not finished", paint.dim("–")),
+        Event::Warning { text } => format!("{} {text}", paint.yellow("warning:")),
+    })
+}
+
+fn failed(
+    stage: &str,
+    error: &str,
+    log: &[String],
+    log_file: Option<&str>,
+    retry: bool,
+    internal: bool,
+    paint: Paint,
+) -> String {
+    let what = match (retry, internal) {
+        (true, _) => "failed, trying again",
+        (_, true) => "failed: a bug in logweir",
+        _ => "failed",
+    };
+    let mut out = format!("{} {} {what}", paint.red("✗"), paint.bold(stage));
+    for line in error.lines() {
+        out.push_str(&format!("\n    {line}"));
+    }
+    if !log.is_empty() {
+        out.push_str(&format!("\n    {}", paint.dim("its last lines:")));
+        for line in log {
+            out.push_str(&format!("\n    {} {line}", paint.dim("│")));
+        }
+    }
+    if let Some(file) = log_file {
+        out.push_str(&format!("\n    {} {file}", paint.dim("all of them:")));
+    }
+    out
+}
+
+fn prefixed(prefix: &str, text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("{prefix}{text}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use logweir_engine::digest::Digest;
+    use logweir_engine::event::{Reason, ReasonKind};
+
+    #[test]
+    fn a_failure_shows_its_error_once_with_the_end_of_its_log() {
+        let event = Event::StageFailed {
+            stage: "shell".into(),
+            error: "exit code 3".into(),
+            log: vec!["boom".into()],
+            log_file: Some("cache/logs/x".into()),
+            retry: false,
+            internal: false,
+        };
+        let line = of(&event, Paint(false), false, false).unwrap();
+        assert_eq!(
+            line,
+            "✗ shell failed\n    exit code 3\n    its last lines:\n    │ boom\n    all of them: cache/logs/x"
+        );
+    }
+
+    #[test]
+    fn reasons_appear_once_whether_bars_are_shown_or_not() {
+        let reasons = vec![Reason::plain(ReasonKind::New, "a")];
+        let key = Digest::of_bytes(b"");
+        let started = Event::StageStarted {
+            stage: "a".into(),
+            key,
+            threads: 1,
+            attempt: 1,
+            expected: None,
+            reasons: reasons.clone(),
+        };
+        let finished = Event::StageFinished {
+            stage: "a".into(),
+            decision: Decision::Run,
+            key,
+            seconds: 1.0,
+            reasons,
+            cutoff: false,
+        };
+        let all = |bars| {
+            [&started, &finished]
+                .into_iter()
+                .filter_map(|e| of(e, Paint(false), false, bars))
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        assert_eq!(all(false), "▸ a: never run before\n✓ a done in 1.0 s");
+        assert_eq!(all(true), "✓ a done in 1.0 s: never run before");
+    }
+}

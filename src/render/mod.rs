@@ -1,0 +1,114 @@
+//! All printing: progress bars, plain lines, JSON, tables, summaries and diagnostics. Nothing else in the workspace prints.
+//!
+//! Asked-for data goes to stdout, progress and diagnostics to stderr. A reader that closes stdout early (`| head`) ends
+//! the command quietly.
+
+pub(crate) mod diagnostic;
+pub(crate) mod json;
+pub(crate) mod line;
+pub(crate) mod progress;
+pub(crate) mod summary;
+pub(crate) mod table;
+pub(crate) mod text;
+
+use std::io::{self, IsTerminal, Write};
+
+use crate::cli::{ColorChoice, Global};
+use crate::render::diagnostic::Failure;
+
+/// What the user asked to see, and what the two streams can show.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Screen {
+    /// JSON on stdout.
+    pub(crate) json: bool,
+    /// No progress, no notes.
+    pub(crate) quiet: bool,
+    /// More detail.
+    pub(crate) verbose: bool,
+    /// Colours on stdout.
+    pub(crate) out: Paint,
+    /// Colours on stderr.
+    pub(crate) err: Paint,
+    /// stderr is a terminal that can show bars.
+    pub(crate) bars: bool,
+}
+
+impl Screen {
+    /// Looks at the flags, the streams and the `NO_COLOR` and `TERM` conventions.
+    pub(crate) fn new(global: &Global) -> Self {
+        let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+        let paint = |terminal: bool| match global.color {
+            ColorChoice::Always => Paint(true),
+            ColorChoice::Never => Paint(false),
+            ColorChoice::Auto => Paint(terminal && !dumb && !no_color),
+        };
+        let terminal = io::stderr().is_terminal();
+        Self {
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            out: paint(io::stdout().is_terminal()),
+            err: paint(terminal),
+            bars: terminal && !dumb && !global.json && !global.quiet && global.color != ColorChoice::Never,
+        }
+    }
+
+    /// Writes asked-for data to stdout.
+    pub(crate) fn data(&self, text: &str) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::from_stdout)
+    }
+
+    /// Writes a value to stdout, indented, with a line end.
+    pub(crate) fn json<T: serde::Serialize>(&self, value: &T) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(value).map_err(|e| Failure::bug(e.to_string()))?;
+        self.data(&format!("{text}\n"))
+    }
+
+    /// Tells the user something on stderr, unless `-q` or `--json`.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet && !self.json {
+            to_stderr(&format!("{text}\n"));
+        }
+    }
+}
+
+/// Writes to stderr; there is nobody to tell when that fails.
+pub(crate) fn to_stderr(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Whether a stream shows colours, and the few that are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Paint(pub(crate) bool);
+
+impl Paint {
+    fn code(self, code: &str, text: &str) -> String {
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    pub(crate) fn bold(self, text: &str) -> String {
+        self.code("1", text)
+    }
+
+    pub(crate) fn dim(self, text: &str) -> String {
+        self.code("2", text)
+    }
+
+    pub(crate) fn red(self, text: &str) -> String {
+        self.code("31;1", text)
+    }
+
+    pub(crate) fn green(self, text: &str) -> String {
+        self.code("32", text)
+    }
+
+    pub(crate) fn yellow(self, text: &str) -> String {
+        self.code("33", text)
+    }
+
+    pub(crate) fn cyan(self, text: &str) -> String {
+        self.code("36", text)
+    }
+}

@@ -1,0 +1,138 @@
+//! Small pieces of text for people: durations, sizes, counts, values, reasons.
+
+use logweir_engine::event::{Reason, ReasonKind};
+use serde_json::Value;
+
+/// Longest value shown in one line without `-v`, in characters.
+const VALUE_WIDTH: usize = 60;
+
+/// `0.04 s`, `3.2 s`, `2 min 05 s`, `1 h 02 min`.
+pub(crate) fn seconds(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match seconds {
+        s if s < 0.095 => format!("{s:.2} s"),
+        s if s < 99.95 => format!("{s:.1} s"),
+        _ if whole < 3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// `812 B`, `1.2 kB`, `3.4 MB`: powers of 1000.
+pub(crate) fn bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in ["kB", "MB", "GB", "TB"] {
+        if value < 1000.0 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
+}
+
+/// `11,175,629`.
+pub(crate) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `1 stage`, `2 stages`.
+pub(crate) fn plural(n: usize, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{} {noun}s", count(n as u64)) }
+}
+
+/// A digest or key as people see it: 12 digits, all with `-v`.
+pub(crate) fn digest(text: &str, verbose: bool) -> &str {
+    if verbose { text } else { text.get(..12).unwrap_or(text) }
+}
+
+/// A parameter or digest in one line, long ones shortened unless `verbose`.
+pub(crate) fn value(value: &Value, verbose: bool) -> String {
+    let text = match value {
+        Value::String(s) if is_digest(s) => return digest(s, verbose).to_owned(),
+        Value::String(s) => s.replace('\n', "⏎"),
+        other => other.to_string(),
+    };
+    if verbose || text.chars().count() <= VALUE_WIDTH {
+        return text;
+    }
+    let head: String = text.chars().take(VALUE_WIDTH - 1).collect();
+    format!("{head}…")
+}
+
+fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// One reason: `param threshold.beta: 1.5 → 2`, `input raw:HDFS.log changed`.
+pub(crate) fn reason(reason: &Reason, verbose: bool) -> String {
+    let kind = reason.kind.name();
+    let subject = &reason.subject;
+    match reason.kind {
+        ReasonKind::New => "never run before".to_owned(),
+        ReasonKind::Forced => "forced".to_owned(),
+        ReasonKind::Upstream => format!("`{subject}` runs first"),
+        _ => match (&reason.old, &reason.new) {
+            (Value::Null, Value::Null) if subject.is_empty() => kind.to_owned(),
+            (Value::Null, Value::Null) => format!("{kind} {subject}"),
+            (Value::Null, new) => format!("{kind} {subject}: new, {}", value(new, verbose)),
+            (old, Value::Null) => format!("{kind} {subject}: gone, was {}", value(old, verbose)),
+            (old, new) if both_digests(old, new) && !verbose => format!("{kind} {subject} changed"),
+            (old, new) => format!("{kind} {subject}: {} → {}", value(old, verbose), value(new, verbose)),
+        },
+    }
+}
+
+fn both_digests(old: &Value, new: &Value) -> bool {
+    matches!((old, new), (Value::String(a), Value::String(b)) if is_digest(a) && is_digest(b))
+}
+
+/// The first reasons, and how many more there are.
+pub(crate) fn reasons(reasons: &[Reason], verbose: bool) -> String {
+    let shown = if verbose { reasons.len() } else { 2 };
+    let mut parts: Vec<String> = reasons.iter().take(shown).map(|r| reason(r, verbose)).collect();
+    if reasons.len() > shown {
+        parts.push(format!("{} more", reasons.len() - shown));
+    }
+    parts.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn durations_sizes_and_counts_read_well() {
+        let texts: Vec<String> = [0.004, 0.3, 12.34, 125.0, 3720.0].into_iter().map(seconds).collect();
+        assert_eq!(texts, ["0.00 s", "0.3 s", "12.3 s", "2 min 05 s", "1 h 02 min"]);
+        assert_eq!([bytes(812), bytes(1234), bytes(3_400_000)], ["812 B", "1.2 kB", "3.4 MB"]);
+        assert_eq!([count(7), count(1000), count(11_175_629)], ["7", "1,000", "11,175,629"]);
+        assert_eq!([plural(1, "stage"), plural(0, "stage")], ["1 stage", "0 stages"]);
+    }
+
+    #[test]
+    fn a_reason_names_what_changed_from_what_to_what() {
+        let of = |kind, old, new| reason(&Reason { kind, subject: "threshold.beta".into(), old, new }, false);
+        assert_eq!(of(ReasonKind::Param, json!(1.5), json!(2)), "param threshold.beta: 1.5 → 2");
+        assert_eq!(of(ReasonKind::Param, Value::Null, json!(2)), "param threshold.beta: new, 2");
+        let (a, b) = ("a".repeat(64), "b".repeat(64));
+        assert_eq!(of(ReasonKind::Input, json!(a), json!(b)), "input threshold.beta changed");
+        assert_eq!(of(ReasonKind::New, Value::Null, Value::Null), "never run before");
+    }
+
+    #[test]
+    fn long_values_are_shortened_unless_asked_for() {
+        let long = json!("x".repeat(100));
+        assert_eq!(value(&long, false).chars().count(), VALUE_WIDTH);
+        assert_eq!(value(&long, true).len(), 100);
+    }
+}

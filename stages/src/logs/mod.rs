@@ -1,0 +1,24 @@
+//! Reading logs: files of any size, plain or compressed, cut into chunks of whole lines that are parsed in parallel.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`read`] | bytes: plain, `.gz` and `.zst` files as chunks of whole lines |
+//! | [`format`] | line formats: timestamp, level, component, message |
+//! | [`session`] | session keys of a line |
+//! | [`mask`] | the form of a message: its text with variables replaced by typed wildcards |
+//! | [`given`] | templates that the user brings |
+//! | [`intern`] | numbers for byte strings, in order of first appearance |
+//! | [`rows`] | columns of a chunk, of a file |
+//! | [`scan`] | a file from bytes to rows, in parallel |
+//!
+//! Invariant: what comes out does not depend on how many threads worked or where a file was cut. Numbers are given in
+//! order of first appearance in the file when chunks are merged, and nothing else depends on the neighbours of a line.
+
+pub mod format;
+pub mod given;
+pub mod intern;
+pub mod mask;
+pub mod read;
+pub mod rows;
+pub mod scan;
+pub mod session;

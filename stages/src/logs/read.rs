@@ -1,0 +1,230 @@
+//! Log files as chunks of whole lines: plain, gzip (`.gz`, several members) and Zstandard (`.zst`, several frames).
+//!
+//! A plain file is read up to the size it had when it was opened: a log that grows meanwhile is cut there, and its last
+//! line may be incomplete (a log that is being written). A compressed file that ends early yields what could be
+//! unpacked. Both are reported in [`End`], not as errors. Files are read, never mapped: a log that another process
+//! truncates must not kill this one.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use anyhow::Context as _;
+
+/// Bytes a chunk aims for. Results do not depend on it.
+pub const CHUNK: usize = 8 << 20;
+
+/// Whole lines of a file.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    /// Offset of the first byte in the decompressed file.
+    pub offset: u64,
+    /// The lines with their ends; only the file's last line may lack one.
+    pub bytes: Vec<u8>,
+}
+
+/// How a file ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct End {
+    /// Why the file counts as truncated, if it does.
+    pub truncated: Option<String>,
+    /// Whether the file grew while it was read.
+    pub grew: bool,
+}
+
+/// Reads a log chunk by chunk.
+pub struct LogReader {
+    source: Box<dyn Read + Send>,
+    plain: Option<(File, u64)>,
+    offset: u64,
+    rest: Vec<u8>,
+    size: usize,
+    end: Option<End>,
+}
+
+impl LogReader {
+    /// Opens a log; the ending of the name says how it is compressed.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or its compression not be set up.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        Self::with_chunk(path, CHUNK)
+    }
+
+    /// As [`LogReader::open`], with another chunk size.
+    ///
+    /// # Errors
+    /// As [`LogReader::open`].
+    pub fn with_chunk(path: &Path, size: usize) -> anyhow::Result<Self> {
+        let file = File::open(path).with_context(|| format!("cannot open log {}", path.display()))?;
+        let length = file.metadata().with_context(|| format!("cannot stat log {}", path.display()))?.len();
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        let mut plain = None;
+        let source: Box<dyn Read + Send> = match extension {
+            "gz" => Box::new(flate2::read::MultiGzDecoder::new(BufReader::with_capacity(1 << 18, file))),
+            "zst" | "zstd" => {
+                let mut decoder = zstd::Decoder::new(file)
+                    .with_context(|| format!("cannot unpack {}", path.display()))?;
+                decoder.window_log_max(31).with_context(|| format!("cannot unpack {}", path.display()))?;
+                Box::new(decoder)
+            }
+            _ => {
+                let watch = file.try_clone().with_context(|| format!("cannot read log {}", path.display()))?;
+                plain = Some((watch, length));
+                Box::new(file.take(length))
+            }
+        };
+        Ok(Self { source, plain, offset: 0, rest: Vec::new(), size: size.max(1), end: None })
+    }
+
+    /// Returns the next chunk, `None` at the end.
+    ///
+    /// # Errors
+    /// The file cannot be read (a compressed one that ends early or is damaged is no error, see [`End`]).
+    pub fn next_chunk(&mut self) -> anyhow::Result<Option<Chunk>> {
+        if self.end.is_some() {
+            return Ok(None);
+        }
+        let mut bytes = std::mem::take(&mut self.rest);
+        let mut from = 0;
+        loop {
+            let want = (bytes.len() + self.size / 4).max(self.size);
+            if let Some(end) = self.fill(&mut bytes, want)? {
+                self.end = Some(end);
+                break;
+            }
+            if let Some(at) = memchr::memrchr(b'\n', &bytes[from..]) {
+                self.rest.reserve(self.size + self.size / 4);
+                self.rest.extend_from_slice(&bytes[from + at + 1..]);
+                bytes.truncate(from + at + 1);
+                break;
+            }
+            from = bytes.len();
+        }
+        let chunk = Chunk { offset: self.offset, bytes };
+        self.offset += chunk.bytes.len() as u64;
+        Ok(if chunk.bytes.is_empty() { None } else { Some(chunk) })
+    }
+
+    /// Returns how the file ended; call it when there are no more chunks.
+    pub fn end(&self) -> End {
+        let mut end = self.end.clone().unwrap_or_default();
+        if let Some((file, length)) = &self.plain {
+            let now = file.metadata().map_or(*length, |m| m.len());
+            end.grew = now > *length;
+            if self.end.is_some() && self.offset < *length {
+                end.truncated = Some(format!("the file shrank from {length} to {} bytes while it was read", self.offset));
+            }
+        }
+        end
+    }
+
+    /// Fills `bytes` up to `want`; returns the end of the file if it comes first.
+    fn fill(&mut self, bytes: &mut Vec<u8>, want: usize) -> anyhow::Result<Option<End>> {
+        let mut at = bytes.len();
+        bytes.resize(want, 0);
+        let mut end = None;
+        while at < want {
+            match self.source.read(&mut bytes[at..]) {
+                Ok(0) => {
+                    end = Some(End::default());
+                    break;
+                }
+                Ok(n) => at += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if self.plain.is_none() => {
+                    end = Some(End { truncated: Some(e.to_string()), grew: false });
+                    break;
+                }
+                Err(e) => return Err(e).context("cannot read the log"),
+            }
+        }
+        bytes.truncate(at);
+        Ok(end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use std::path::PathBuf;
+
+    fn read(path: &Path, size: usize) -> (Vec<u8>, usize, End) {
+        let mut reader = LogReader::with_chunk(path, size).unwrap();
+        let (mut all, mut chunks) = (Vec::new(), 0);
+        while let Some(chunk) = reader.next_chunk().unwrap() {
+            assert_eq!(chunk.offset, all.len() as u64);
+            all.extend(chunk.bytes);
+            chunks += 1;
+        }
+        (all, chunks, reader.end())
+    }
+
+    fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        File::create(&path).unwrap().write_all(bytes).unwrap();
+        (dir, path)
+    }
+
+    fn text() -> Vec<u8> {
+        (0..500).flat_map(|i| format!("line {i} {}\n", "x".repeat(i % 50)).into_bytes()).collect()
+    }
+
+    #[test]
+    fn chunks_are_whole_lines_at_every_size() {
+        let mut text = text();
+        text.extend(b"no end");
+        let (_dir, path) = file("a.log", &text);
+        for size in [1, 7, 64, 1000, 1 << 20] {
+            let mut reader = LogReader::with_chunk(&path, size).unwrap();
+            let mut all: Vec<u8> = Vec::new();
+            while let Some(chunk) = reader.next_chunk().unwrap() {
+                all.extend(&chunk.bytes);
+                assert!(chunk.bytes.ends_with(b"\n") || all.len() == text.len());
+            }
+            assert_eq!(all, text);
+            assert_eq!(reader.end(), End::default());
+        }
+    }
+
+    #[test]
+    fn compressed_files_of_several_members_read_as_one() {
+        let text = text();
+        let (a, b) = text.split_at(777);
+        let zst: Vec<u8> = [a, b].iter().flat_map(|part| zstd::encode_all(*part, 1).unwrap()).collect();
+        let gz = |part: &[u8]| {
+            let mut e = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            e.write_all(part).unwrap();
+            e.finish().unwrap()
+        };
+        let gz: Vec<u8> = [a, b].iter().flat_map(|part| gz(part)).collect();
+        for (name, bytes) in [("a.zst", &zst), ("a.gz", &gz)] {
+            let (_dir, path) = file(name, bytes);
+            assert_eq!(read(&path, 100).0, text, "{name}");
+            let (_dir, path) = file(name, &bytes[..bytes.len() - 20]);
+            let (got, _, end) = read(&path, 100);
+            assert!(text.starts_with(&got) && got.len() >= 777, "{name}: {} bytes", got.len());
+            assert!(end.truncated.is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_log_that_grows_is_cut_at_the_size_it_had() {
+        let (_dir, path) = file("a.log", b"one\ntwo");
+        let mut reader = LogReader::open(&path).unwrap();
+        File::options().append(true).open(&path).unwrap().write_all(b" and a half\nthree\n").unwrap();
+        assert_eq!(reader.next_chunk().unwrap().unwrap().bytes, b"one\ntwo");
+        assert!(reader.next_chunk().unwrap().is_none());
+        assert_eq!(reader.end(), End { truncated: None, grew: true });
+    }
+
+    #[test]
+    fn an_empty_file_has_no_chunk_and_a_missing_one_is_named() {
+        let (_dir, path) = file("a.log", b"");
+        assert_eq!(read(&path, 10), (Vec::new(), 0, End::default()));
+        let error = LogReader::open(Path::new("no/such.log")).err().unwrap();
+        assert!(error.to_string().contains("no/such.log"));
+    }
+}

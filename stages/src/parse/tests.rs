@@ -1,0 +1,174 @@
+//! The stages from raw log to sessions on small logs, against values computed by hand.
+
+use std::path::{Path, PathBuf};
+
+use polars::prelude::DataType;
+use serde_json::json;
+
+use super::*;
+use crate::support::table::{lists, read_parquet};
+use crate::testing::{Run, run};
+
+const LOG: &str = "\
+081109 203530 1 INFO dfs.DataNode$DataXceiver: Receiving block blk_1 src: /10.0.0.1:5 dest: /10.0.0.2:6
+081109 203531 2 WARN dfs.DataNode$DataXceiver: writeBlock blk_-2 received exception java.io.IOException: x\r
+
+not a line of this log
+081109 203532 3 INFO dfs.FSNamesystem: BLOCK* ask 10.0.0.1:5 to delete blk_1 blk_-2 blk_1
+081109 203532 3 INFO dfs.FSDataset: Verification started";
+
+fn write(dir: &Path, name: &str, text: &[u8]) -> PathBuf {
+    let path = dir.join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn parse(files: &[(&str, &[u8])], with: serde_json::Value, threads: usize) -> anyhow::Result<Run> {
+    let dir = tempfile::tempdir()?;
+    let paths: Vec<(&str, PathBuf)> = files.iter().map(|(name, text)| (*name, write(dir.path(), name, text))).collect();
+    let inputs: Vec<_> = paths.iter().map(|(name, path)| ("log", *name, path.as_path())).collect();
+    run(&kind(), &with, &inputs, &["events/"], threads)
+}
+
+#[test]
+fn a_small_log_is_parsed_as_by_hand() {
+    let run = parse(&[("HDFS.log", LOG.as_bytes())], json!({}), 1).unwrap();
+    let events = run.path("events");
+    let summary = read_summary(&events).unwrap();
+    assert_eq!((summary.lines, summary.parsed, summary.rejected), (6, 4, 1));
+    let file = &summary.files[0];
+    assert_eq!((file.blank, file.sessions, file.templates), (1, 2, 4));
+    assert_eq!((file.first.as_deref(), file.last.as_deref()), (Some("2008-11-09T20:35:30Z"), Some("2008-11-09T20:35:32Z")));
+    assert_eq!((file.rejected_samples[0].line, file.rejected_samples[0].text.as_str()), (4, "not a line of this log"));
+    // One of five lines is malformed: more than five percent.
+    assert_eq!(summary.warnings.len(), 1);
+    assert!(run.warnings[0].contains("HDFS.log: 1 of 6 lines (20.0 %) are malformed, the first in line 4"), "{:?}", run.warnings);
+
+    let frame = read_parquet(&part_path(&events, 0, ".parquet"), None).unwrap();
+    let line: Vec<u64> = frame.column("line").unwrap().u64().unwrap().into_no_null_iter().collect();
+    assert_eq!(line, [1, 2, 5, 6]);
+    let offset: Vec<u64> = frame.column("offset").unwrap().u64().unwrap().into_no_null_iter().collect();
+    for (line, offset) in line.iter().zip(offset) {
+        assert!(LOG[offset as usize..].starts_with(LOG.split('\n').nth(*line as usize - 1).unwrap()));
+    }
+    let template: Vec<u32> = frame.column("template").unwrap().u32().unwrap().into_no_null_iter().collect();
+    assert_eq!(template, [0, 1, 2, 3]);
+    let level: Vec<&str> = frame.column("level").unwrap().str().unwrap().into_no_null_iter().collect();
+    assert_eq!(level, ["INFO", "WARN", "INFO", "INFO"]);
+    let time = frame.column("timestamp").unwrap().cast(&DataType::Int64).unwrap();
+    let time: Vec<i64> = time.i64().unwrap().into_no_null_iter().map(|t| t / 1_000_000 - 1_226_262_930).collect();
+    assert_eq!(time, [0, 1, 2, 2]);
+    let (ends, sessions) = lists::<polars::prelude::UInt32Type>(&frame, "sessions").unwrap();
+    assert_eq!((ends, sessions), (vec![0, 1, 2, 4, 4], vec![0, 1, 0, 1]));
+    let parameters = frame.column("parameters").unwrap().as_materialized_series().list().unwrap().clone();
+    let first = parameters.get_as_series(2).unwrap();
+    let first: Vec<&str> = first.str().unwrap().into_no_null_iter().collect();
+    assert_eq!(first, ["10.0.0.1:5", "blk_1 blk_-2 blk_1"]);
+
+    let keys = read_parquet(&part_path(&events, 0, ".sessions.parquet"), None).unwrap();
+    let keys: Vec<&str> = keys.column("session_id").unwrap().str().unwrap().into_no_null_iter().collect();
+    assert_eq!(keys, ["blk_1", "blk_-2"]);
+    let templates = std::fs::read_to_string(part_path(&events, 0, ".templates.csv")).unwrap();
+    assert_eq!(
+        templates,
+        "template,count,first_line,text,name\n\
+         0,1,1,Receiving block <id> src: /<ip> dest: /<ip>,\n\
+         1,1,2,writeBlock <id> received exception java.io.IOException: x,\n\
+         2,1,5,BLOCK* ask <ip> to delete <id>,\n\
+         3,1,6,Verification started,\n"
+    );
+}
+
+fn big_log(lines: usize) -> Vec<u8> {
+    let mut text = String::new();
+    for i in 0..lines {
+        let (h, m, s) = (i / 3600 % 24, i / 60 % 60, i % 60);
+        let id = (i * 7919) % 5003;
+        text += &format!("081109 {h:02}{m:02}{s:02} {} INFO dfs.Part{}: event {} of blk_{id} took {i} ms\n", i % 99, i % 3, i % 11);
+    }
+    text.into_bytes()
+}
+
+#[test]
+fn threads_and_compression_change_no_byte() {
+    // Three chunks and more, so that merging has work to do.
+    let log = big_log(300_000);
+    assert!(log.len() > 2 * crate::logs::read::CHUNK);
+    let one = parse(&[("a.log", &log)], json!({}), 1).unwrap();
+    let two = parse(&[("a.log", &log)], json!({}), 2).unwrap();
+    let three = parse(&[("a.log", &log)], json!({}), 3).unwrap();
+    assert_eq!(one.bytes(), two.bytes());
+    assert_eq!(one.bytes(), three.bytes());
+    let packed = zstd::encode_all(&log[..], 1).unwrap();
+    let packed = parse(&[("a.log.zst", &packed)], json!({}), 2).unwrap();
+    let rows = |run: &Run| std::fs::read(part_path(&run.path("events"), 0, ".parquet")).unwrap();
+    assert_eq!(rows(&one), rows(&packed));
+}
+
+#[test]
+fn rotated_logs_are_read_oldest_first() {
+    let mut names = ["b.log", "a.log", "a.log.1", "a.log.10.gz", "a.log.2", "a.log-20081110", "a.log-20081109"];
+    names.sort_by_cached_key(|n| reading_order(n));
+    assert_eq!(names, ["a.log.10.gz", "a.log.2", "a.log.1", "a.log-20081109", "a.log-20081110", "a.log", "b.log"]);
+}
+
+#[test]
+fn faults_of_files_are_told_not_fatal() {
+    let line = b"081109 203530 1 INFO a: b blk_1\n".repeat(2000);
+    let mut packed = zstd::encode_all(&line[..], 1).unwrap();
+    packed.truncate(packed.len() / 2);
+    let files: [(&str, &[u8]); 3] = [("a.log", &line), ("b.log", b""), ("c.log.zst", &packed)];
+    let run = parse(&files, json!({}), 1).unwrap();
+    let summary = read_summary(&run.path("events")).unwrap();
+    assert_eq!(summary.files.len(), 3);
+    assert!(summary.files[2].truncated && !summary.files[0].truncated);
+    assert_eq!(summary.warnings.len(), 2, "{:?}", summary.warnings);
+    assert!(summary.warnings[0].contains("b.log is empty") && summary.warnings[1].contains("c.log.zst is truncated"));
+}
+
+#[test]
+fn a_log_of_nothing_fails_with_a_hint() {
+    let error = |text: &[u8]| format!("{:#}", parse(&[("a.log", text)], json!({}), 1).err().unwrap());
+    assert!(error(b"").contains("the log is empty: a.log (hint"));
+    assert!(error(b"\n \n").contains("the log is empty"));
+    let nothing = error(b"2008-11-09 word\n");
+    assert!(nothing.contains("none of the 1 lines") && nothing.contains("line 1 `2008-11-09 word`"), "{nothing}");
+    let twice = parse(&[("a.log", LOG.as_bytes()), ("a.log.gz", b"")], json!({}), 1).unwrap();
+    assert!(twice.warnings.iter().any(|w| w.contains("a.log and a.log.gz look like one log")), "{:?}", twice.warnings);
+}
+
+#[test]
+fn a_regex_format_with_own_masks_and_without_parameters() {
+    let log = b"Nov  9 20:35:30 host sshd[7]: opened for user \xff by id=a1 12\nnoise\n";
+    let with = json!({
+        "format": "regex",
+        "regex": r"^(?P<timestamp>\w{3} +\d+ [\d:]{8}) \S+ (?P<component>\w+)\[\d+\]: (?P<content>.*)$",
+        "timestamp_format": "%b %d %H:%M:%S",
+        "year": 2008,
+        "session": r"id=(\w+)",
+        "parameters": false,
+        "masks": {"custom": [{"name": "user", "regex": r"user ((?s-u:.)) by"}]},
+    });
+    let run = parse(&[("auth.log", log)], with, 1).unwrap();
+    let events = run.path("events");
+    let frame = read_parquet(&part_path(&events, 0, ".parquet"), None).unwrap();
+    assert!(frame.column("parameters").is_err());
+    let templates = std::fs::read_to_string(part_path(&events, 0, ".templates.csv")).unwrap();
+    assert!(templates.contains("opened for user <user> by id=a<num> <num>"), "{templates}");
+    assert_eq!(read_summary(&events).unwrap().files[0].first.as_deref(), Some("2008-11-09T20:35:30Z"));
+}
+
+#[test]
+fn wrong_parameters_are_all_named() {
+    let paths = |with: serde_json::Value| -> Vec<String> {
+        let errors = (kind().make)(&with).err().unwrap_or_default();
+        errors.into_iter().map(|e| e.path).collect()
+    };
+    assert_eq!(paths(json!({"session": "(", "masks": {"custom": [{"name": "X", "regex": "a"}]}})), ["session", "masks.custom.0"]);
+    assert_eq!(paths(json!({"format": "regex"})), ["regex"]);
+    assert_eq!(paths(json!({"regex": "(?P<content>.*)"})), ["regex"]);
+    assert_eq!(paths(json!({"format": "regex", "regex": "(?P<timestamp>.)(?P<content>.*)"})), ["timestamp_format"]);
+    assert_eq!(paths(json!({"format": "regex", "regex": "(?P<content>.*)", "timestamp_format": "%b"})), ["timestamp_format"]);
+    assert_eq!(paths(json!({"format": "xml"})), ["format"]);
+    assert_eq!(paths(json!({"sesion": "x"})), ["sesion"]);
+}

@@ -1,0 +1,74 @@
+//! The pictures of a report: ROC, precision-recall, confusion matrix, distribution of scores.
+//!
+//! Owns: what a picture shows. `canvas` owns pixels, fonts and PNG files; `frame` owns axes. Every picture says which
+//! data it speaks of (real or simulated), the split and the number of sessions, and carries the key of the action
+//! that drew it in a PNG text chunk; it holds no time. Equal data give equal bytes: the fonts are embedded, and text
+//! is laid out without help of the system.
+
+mod canvas;
+mod confusion;
+mod curves;
+mod frame;
+mod histogram;
+
+pub use confusion::confusion;
+pub use curves::{precision_recall, roc};
+pub use histogram::histogram;
+
+use crate::support::metrics::Step;
+
+/// What a picture says about its data.
+#[derive(Clone, Debug)]
+pub struct Caption {
+    /// Name of the data.
+    pub dataset: String,
+    /// Whether a simulated system wrote the log.
+    pub simulated: bool,
+    /// How the sessions were divided.
+    pub split: String,
+    /// Sessions of the test fold that are shown.
+    pub sessions: usize,
+    /// Of these, anomalous.
+    pub anomalies: usize,
+}
+
+impl Caption {
+    /// One line: the data, the split and the numbers.
+    fn line(&self) -> String {
+        let data = if self.dataset.contains(self.source()) {
+            self.dataset.clone()
+        } else {
+            format!("{} ({} data)", self.dataset, self.source())
+        };
+        format!(
+            "{data} · {} split, test fold · n = {} sessions, {} anomalous",
+            self.split,
+            canvas::grouped(self.sessions as u64),
+            canvas::grouped(self.anomalies as u64),
+        )
+    }
+
+    fn source(&self) -> &'static str {
+        if self.simulated { "simulated" } else { "real" }
+    }
+}
+
+/// One model's ranking of the test fold.
+#[derive(Clone, Debug)]
+pub struct Curve {
+    /// Short name, decides the colour.
+    pub name: &'static str,
+    /// Name for people.
+    pub title: &'static str,
+    /// Distinct operating points from the highest score down.
+    pub steps: Vec<Step>,
+    /// The point that the chosen threshold gives.
+    pub operating: Step,
+    /// Area under the ROC curve and its 95 % interval.
+    pub roc_auc: Option<(f64, Option<[f64; 2]>)>,
+    /// Average precision and its 95 % interval.
+    pub average_precision: Option<(f64, Option<[f64; 2]>)>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+//! Pixels, fonts and PNG files. Units are those of the finished picture; drawing happens at twice the size and is
+//! averaged down, which smooths every edge alike.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, anyhow};
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::FontDesc;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+/// How many drawn pixels make one of the picture, in each direction.
+const OVERSAMPLE: u32 = 2;
+const FONT: &str = "logweir sans";
+
+/// Ink and lines.
+pub(super) const INK: RGBColor = RGBColor(0x1f, 0x23, 0x28);
+pub(super) const MUTED: RGBColor = RGBColor(0x5b, 0x63, 0x6d);
+pub(super) const GRID: RGBColor = RGBColor(0xe3, 0xe6, 0xea);
+pub(super) const PAPER: RGBColor = RGBColor(0xff, 0xff, 0xff);
+/// Colours that stay apart for colour-blind eyes (Okabe & Ito 2008).
+pub(super) const BLUE: RGBColor = RGBColor(0x00, 0x72, 0xb2);
+pub(super) const ORANGE: RGBColor = RGBColor(0xe6, 0x9f, 0x00);
+pub(super) const GREEN: RGBColor = RGBColor(0x00, 0x9e, 0x73);
+pub(super) const VERMILION: RGBColor = RGBColor(0xd5, 0x5e, 0x00);
+
+/// Where a text is held.
+#[derive(Clone, Copy)]
+pub(super) enum Anchor {
+    /// By the middle of its left edge.
+    Left,
+    /// By its centre.
+    Centre,
+    /// By the middle of its right edge.
+    Right,
+}
+
+/// A picture being drawn.
+pub(super) struct Canvas<'a> {
+    area: DrawingArea<BitMapBackend<'a>, Shift>,
+}
+
+/// Draws a picture of `width` x `height` pixels and writes it as PNG with the key in a text chunk.
+pub(super) fn picture(
+    path: &Path,
+    (width, height): (u32, u32),
+    key: &str,
+    draw: impl FnOnce(&Canvas<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    load_fonts()?;
+    let (wide, high) = (width * OVERSAMPLE, height * OVERSAMPLE);
+    let mut pixels = vec![0xffu8; (wide * high * 3) as usize];
+    {
+        let area = BitMapBackend::with_buffer(&mut pixels, (wide, high)).into_drawing_area();
+        area.fill(&PAPER).map_err(|e| anyhow!("cannot draw: {e}"))?;
+        draw(&Canvas { area })?;
+    }
+    let small = shrink(&pixels, width as usize, height as usize);
+    write_png(path, (width, height), &small, key).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Averages each block of drawn pixels.
+fn shrink(pixels: &[u8], width: usize, height: usize) -> Vec<u8> {
+    let k = OVERSAMPLE as usize;
+    let mut out = Vec::with_capacity(width * height * 3);
+    for y in 0..height {
+        for x in 0..width {
+            for channel in 0..3 {
+                let mut sum = 0u32;
+                for dy in 0..k {
+                    for dx in 0..k {
+                        sum += u32::from(pixels[((y * k + dy) * width * k + x * k + dx) * 3 + channel]);
+                    }
+                }
+                let area = OVERSAMPLE * OVERSAMPLE;
+                out.push(u8::try_from((sum + area / 2) / area).expect("an average of bytes is a byte"));
+            }
+        }
+    }
+    out
+}
+
+fn write_png(path: &Path, (width, height): (u32, u32), pixels: &[u8], key: &str) -> anyhow::Result<()> {
+    let mut encoder = png::Encoder::new(BufWriter::new(File::create(path)?), width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::Balanced);
+    encoder.add_text_chunk("logweir-key".to_owned(), key.to_owned())?;
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(pixels)?;
+    writer.finish()?;
+    Ok(())
+}
+
+fn load_fonts() -> anyhow::Result<()> {
+    static LOADED: OnceLock<bool> = OnceLock::new();
+    let loaded = *LOADED.get_or_init(|| {
+        let regular = include_bytes!("../../assets/DejaVuSans.ttf");
+        let bold = include_bytes!("../../assets/DejaVuSans-Bold.ttf");
+        plotters::style::register_font(FONT, FontStyle::Normal, regular).is_ok()
+            && plotters::style::register_font(FONT, FontStyle::Bold, bold).is_ok()
+    });
+    anyhow::ensure!(loaded, "the embedded font cannot be read");
+    Ok(())
+}
+
+fn scale(x: f64) -> i32 {
+    (x * f64::from(OVERSAMPLE)).round() as i32
+}
+
+fn point((x, y): (f64, f64)) -> (i32, i32) {
+    (scale(x), scale(y))
+}
+
+/// Writes a number with a thin gap every three digits.
+pub(super) fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Writes a number with four decimals, a small one with three significant digits.
+pub(super) fn short(x: f64) -> String {
+    if x == 0.0 || x.abs() >= 0.01 { format!("{x:.4}") } else { format!("{x:.2e}") }
+}
+
+fn drawn<T, E: std::fmt::Display>(result: Result<T, E>) -> anyhow::Result<()> {
+    result.map(drop).map_err(|e| anyhow!("cannot draw: {e}"))
+}
+
+impl Canvas<'_> {
+    /// Writes text of `size` pixels.
+    pub(super) fn text(
+        &self,
+        text: &str,
+        at: (f64, f64),
+        size: f64,
+        colour: RGBColor,
+        anchor: Anchor,
+    ) -> anyhow::Result<()> {
+        self.styled(text, at, size, colour, anchor, FontStyle::Normal, FontTransform::None)
+    }
+
+    /// Writes bold text of `size` pixels.
+    pub(super) fn bold(
+        &self,
+        text: &str,
+        at: (f64, f64),
+        size: f64,
+        colour: RGBColor,
+        anchor: Anchor,
+    ) -> anyhow::Result<()> {
+        self.styled(text, at, size, colour, anchor, FontStyle::Bold, FontTransform::None)
+    }
+
+    /// Writes text that reads upwards, centred.
+    pub(super) fn upwards(&self, text: &str, at: (f64, f64), size: f64, colour: RGBColor) -> anyhow::Result<()> {
+        self.styled(text, at, size, colour, Anchor::Centre, FontStyle::Normal, FontTransform::Rotate270)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "private: the three public ways to write text name their few")]
+    fn styled(
+        &self,
+        text: &str,
+        at: (f64, f64),
+        size: f64,
+        colour: RGBColor,
+        anchor: Anchor,
+        style: FontStyle,
+        transform: FontTransform,
+    ) -> anyhow::Result<()> {
+        let horizontal = match anchor {
+            Anchor::Left => HPos::Left,
+            Anchor::Centre => HPos::Center,
+            Anchor::Right => HPos::Right,
+        };
+        let font = FontDesc::new(FontFamily::Name(FONT), size * f64::from(OVERSAMPLE), style).transform(transform);
+        let style = TextStyle::from(font).color(&colour).pos(Pos::new(horizontal, VPos::Center));
+        // The box of a line of text is centred; its letters sit a little higher than that.
+        drawn(self.area.draw_text(text, &style, point((at.0, at.1 + 0.09 * size))))
+    }
+
+    /// Returns the width of text of `size` pixels.
+    pub(super) fn width_of(&self, text: &str, size: f64) -> anyhow::Result<f64> {
+        let font = FontDesc::new(FontFamily::Name(FONT), size * f64::from(OVERSAMPLE), FontStyle::Normal);
+        let wide =
+            self.area.estimate_text_size(text, &TextStyle::from(font)).map_err(|e| anyhow!("cannot draw: {e}"))?;
+        Ok(f64::from(wide.0) / f64::from(OVERSAMPLE))
+    }
+
+    /// Draws a polyline of `width` pixels.
+    pub(super) fn line(&self, points: &[(f64, f64)], colour: RGBColor, width: f64) -> anyhow::Result<()> {
+        let mut path: Vec<(i32, i32)> = points.iter().copied().map(point).collect();
+        path.dedup();
+        if path.len() < 2 {
+            return Ok(());
+        }
+        let style = colour.stroke_width(u32::try_from(scale(width).max(1)).unwrap_or(1));
+        drawn(self.area.draw(&PathElement::new(path, style)))
+    }
+
+    /// Draws a dashed polyline: `on` pixels drawn, `off` left out.
+    pub(super) fn dashed(
+        &self,
+        points: &[(f64, f64)],
+        colour: RGBColor,
+        width: f64,
+        (on, off): (f64, f64),
+    ) -> anyhow::Result<()> {
+        let mut dash: Vec<(f64, f64)> = Vec::new();
+        let mut walked = 0.0;
+        for pair in points.windows(2) {
+            let ((x0, y0), (x1, y1)) = (pair[0], pair[1]);
+            let length = (x1 - x0).hypot(y1 - y0);
+            let mut at = 0.0;
+            while at < length {
+                let phase = walked % (on + off);
+                let visible = phase < on;
+                let step = (if visible { on - phase } else { on + off - phase }).max(1e-6).min(length - at);
+                let place = |d: f64| (x0 + (x1 - x0) * d / length, y0 + (y1 - y0) * d / length);
+                if visible {
+                    if dash.is_empty() {
+                        dash.push(place(at));
+                    }
+                    dash.push(place(at + step));
+                } else if !dash.is_empty() {
+                    self.line(&std::mem::take(&mut dash), colour, width)?;
+                }
+                at += step;
+                walked += step;
+            }
+        }
+        self.line(&dash, colour, width)
+    }
+
+    /// Fills a rectangle given by two corners.
+    pub(super) fn fill(&self, from: (f64, f64), to: (f64, f64), colour: RGBColor, opacity: f64) -> anyhow::Result<()> {
+        drawn(self.area.draw(&Rectangle::new([point(from), point(to)], colour.mix(opacity).filled())))
+    }
+
+    /// Draws a disc with a light rim, so that it shows on a line of the same colour.
+    pub(super) fn marker(&self, at: (f64, f64), radius: f64, colour: RGBColor) -> anyhow::Result<()> {
+        drawn(self.area.draw(&Circle::new(point(at), scale(radius + 3.0), PAPER.filled())))?;
+        drawn(self.area.draw(&Circle::new(point(at), scale(radius), colour.filled())))
+    }
+}

@@ -1,0 +1,73 @@
+use super::*;
+use crate::evaluate::document::Confusion;
+use crate::support::metrics::{average_precision_of, roc_auc_of, steps};
+
+fn caption() -> Caption {
+    Caption { dataset: "HDFS".into(), simulated: false, split: "chronological".into(), sessions: 60, anomalies: 6 }
+}
+
+fn curve(name: &'static str, noise: u32) -> Curve {
+    let labels: Vec<bool> = (0..60).map(|i| i % 10 == 0).collect();
+    let scores: Vec<f64> =
+        labels.iter().zip(0u32..).map(|(&l, i)| f64::from(u8::from(l)) * 20.0 + f64::from(i * 7919 % noise)).collect();
+    let steps = steps(&scores, &labels, &[]);
+    let operating = steps[5];
+    Curve {
+        name,
+        title: name,
+        operating,
+        roc_auc: roc_auc_of(&steps).map(|v| (v, None)),
+        average_precision: average_precision_of(&steps).map(|v| (v, Some([0.1, 0.9]))),
+        steps,
+    }
+}
+
+/// The text chunks and the size of a PNG.
+fn chunks(path: &std::path::Path) -> (Vec<(String, String)>, (u32, u32)) {
+    let reader = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(path).unwrap())).read_info().unwrap();
+    let info = reader.info();
+    assert!(info.uncompressed_latin1_text.iter().all(|t| !t.keyword.contains("ime")));
+    let texts = info.uncompressed_latin1_text.iter().map(|t| (t.keyword.clone(), t.text.clone())).collect();
+    (texts, (info.width, info.height))
+}
+
+#[test]
+fn every_picture_carries_its_key_and_equal_data_give_equal_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let curves = [curve("lgbm", 30), curve("fusion", 22)];
+    let counts = Confusion { tp: 5, fp: 1, fn_: 1, tn: 53 };
+    let draw = |name: &str| {
+        let path = |kind: &str| dir.path().join(format!("{kind}-{name}.png"));
+        roc(&path("roc"), &caption(), &curves, "abc").unwrap();
+        precision_recall(&path("pr"), &caption(), &curves, "abc").unwrap();
+        confusion(&path("cm"), &caption(), Some(&counts), 0.5, "abc").unwrap();
+        histogram(&path("h"), &caption(), &[(0.1, Some(false)), (0.9, Some(true)), (0.2, None)], 0.5, "abc").unwrap();
+        ["roc", "pr", "cm", "h"].map(path)
+    };
+    for (a, b) in draw("a").iter().zip(draw("b")) {
+        assert_eq!(chunks(a), (vec![("logweir-key".to_owned(), "abc".to_owned())], (1400, 1040)));
+        let bytes = std::fs::read(a).unwrap();
+        assert_eq!(bytes, std::fs::read(b).unwrap());
+        assert!(bytes.len() < 200_000, "{} has {} bytes", a.display(), bytes.len());
+    }
+}
+
+#[test]
+fn without_labels_pictures_say_so_instead_of_failing() {
+    let dir = tempfile::tempdir().unwrap();
+    let empty = Curve { steps: Vec::new(), roc_auc: None, average_precision: None, ..curve("fusion", 30) };
+    for (name, curves) in [("none", vec![]), ("empty", vec![empty])] {
+        roc(&dir.path().join(name), &caption(), &curves, "k").unwrap();
+        precision_recall(&dir.path().join(name), &caption(), &curves, "k").unwrap();
+    }
+    confusion(&dir.path().join("cm"), &caption(), None, 0.5, "k").unwrap();
+    histogram(&dir.path().join("h"), &caption(), &[], 0.5, "k").unwrap();
+}
+
+#[test]
+fn a_caption_names_the_source_of_the_data_once() {
+    let line = caption().line();
+    assert_eq!(line, "HDFS (real data) · chronological split, test fold · n = 60 sessions, 6 anomalous");
+    let simulated = Caption { dataset: "simulated log".into(), simulated: true, ..caption() };
+    assert!(simulated.line().starts_with("simulated log · "));
+}
