@@ -192,7 +192,7 @@ struct Line<'a> {
 }
 
 enum Lines<'a> {
-    Csv(csv::Writer<&'a mut dyn Write>),
+    Csv(Box<csv::Writer<&'a mut dyn Write>>),
     Json(BufWriter<&'a mut dyn Write>),
 }
 
@@ -214,7 +214,7 @@ impl<'a> Lines<'a> {
                     "reason",
                 ];
                 writer.write_record(header).map_err(io_error)?;
-                Self::Csv(writer)
+                Self::Csv(Box::new(writer))
             }
         })
     }
