@@ -9,17 +9,20 @@ mod base64;
 mod origin;
 mod view;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use logweir_engine::stage::{ParamError, Params, Slot, Stage, StageContext, StageKind, make, schema_of};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, UndefinedBehavior};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::evaluate::document::Metrics;
-use crate::support::scoretable::ScoreTable;
+use crate::support::scoretable::{Fold, ScoreTable};
 use view::{Alert, Picture, View};
 
 /// Largest page, bytes: one that mail programs and browsers still open at once.
@@ -67,7 +70,11 @@ impl Default for ReportParams {
 
 impl Params for ReportParams {
     fn check(&self) -> Vec<ParamError> {
-        if self.alerts > 2000 { vec![ParamError::new("alerts", "must be at most 2000: the page would be too large")] } else { Vec::new() }
+        if self.alerts > 2000 {
+            vec![ParamError::new("alerts", "must be at most 2000: the page would be too large")]
+        } else {
+            Vec::new()
+        }
     }
 }
 
@@ -84,8 +91,8 @@ impl Stage for Report {
     fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
         let path = cx.input("metrics")?;
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        let metrics: Metrics =
-            serde_json::from_reader(BufReader::new(file)).with_context(|| format!("{} is no metrics.json", path.display()))?;
+        let metrics: Metrics = serde_json::from_reader(BufReader::new(file))
+            .with_context(|| format!("{} is no metrics.json", path.display()))?;
         let scores = ScoreTable::read(cx.input("scores")?)?;
         let alerts = top_alerts(cx.input("ensemble")?, &scores, self.0.alerts)?;
         let origin = cx.optional("origin").map(origin::Origin::read).transpose()?;
@@ -106,13 +113,34 @@ impl Stage for Report {
 }
 
 fn render(view: &View) -> anyhow::Result<String> {
-    let mut environment = minijinja::Environment::new();
-    environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;
+    let mut environment = Environment::new();
+    environment.set_syntax(syntax);
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
     // The name ends in .html: everything is escaped unless the template says otherwise.
     environment.add_template("page.html", include_str!("report/page.html"))?;
-    Ok(environment.get_template("page.html")?.render(view)?)
+    Ok(environment.get_template("page.html")?.render(value(serde_json::to_value(view)?))?)
+}
+
+/// A JSON value as a value of the template engine.
+fn value(json: serde_json::Value) -> minijinja::Value {
+    use serde_json::Value as Json;
+    match json {
+        Json::Null => minijinja::Value::from(()),
+        Json::Bool(flag) => flag.into(),
+        Json::Number(n) => match (n.as_u64(), n.as_i64()) {
+            (Some(n), _) => n.into(),
+            (None, Some(n)) => n.into(),
+            (None, None) => n.as_f64().unwrap_or(f64::NAN).into(),
+        },
+        Json::String(text) => text.into(),
+        Json::Array(items) => items.into_iter().map(value).collect(),
+        Json::Object(members) => {
+            let members: BTreeMap<String, minijinja::Value> =
+                members.into_iter().map(|(name, item)| (name, value(item))).collect();
+            members.into()
+        }
+    }
 }
 
 fn picture(slot: &str, path: &Path) -> anyhow::Result<Picture> {
@@ -126,7 +154,8 @@ fn picture(slot: &str, path: &Path) -> anyhow::Result<Picture> {
     Ok(Picture { about: about.to_owned(), data: format!("data:image/png;base64,{}", base64::encode(&bytes)) })
 }
 
-/// Reads the decisions and returns the alerts with the highest scores, ties by session id.
+/// Reads the decisions and returns the alerts of the test fold (where there is none: all) with the highest scores, ties
+/// by session id.
 fn top_alerts(path: &Path, scores: &ScoreTable, count: usize) -> anyhow::Result<Vec<Alert>> {
     let place = || format!("in {}", path.display());
     let mut reader = csv::Reader::from_path(path).with_context(place)?;
@@ -136,6 +165,7 @@ fn top_alerts(path: &Path, scores: &ScoreTable, count: usize) -> anyhow::Result<
     };
     let (id, alert, score) = (column("session_id")?, column("is_alert")?, column("fusion_score")?);
     let (time, p_lgbm, z_ae, label) = (column("timestamp")?, column("p_lgbm")?, column("z_ae")?, column("label")?);
+    let has_test = scores.fold.contains(&Fold::Test);
     let mut found = Vec::new();
     let mut rows = 0;
     for (row, record) in reader.records().enumerate() {
@@ -147,14 +177,17 @@ fn top_alerts(path: &Path, scores: &ScoreTable, count: usize) -> anyhow::Result<
             path.display(),
             &record[id]
         );
-        if &record[alert] == "1" {
-            let value: f64 = record[score].parse().with_context(|| format!("fusion_score of session {}", &record[id]))?;
+        if &record[alert] == "1" && (!has_test || scores.fold[row] == Fold::Test) {
+            let value: f64 =
+                record[score].parse().with_context(|| format!("fusion_score of session {}", &record[id]))?;
             found.push((value, row, record));
         }
     }
     ensure!(rows == scores.len(), "{} has {rows} sessions, the table of scores {}", path.display(), scores.len());
     found.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.2[id].cmp(&b.2[id])));
-    let number = |text: &str, decimals: usize| text.parse::<f64>().map_or_else(|_| "–".to_owned(), |v| format!("{v:.decimals$}"));
+    let number = |text: &str, decimals: usize| {
+        text.parse::<f64>().map_or_else(|_| "–".to_owned(), |v| format!("{v:.decimals$}"))
+    };
     let alerts = found.into_iter().take(count).map(|(value, row, record)| Alert {
         session: record[id].to_owned(),
         time: record[time].replace('T', " ").replace('Z', ""),

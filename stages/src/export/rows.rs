@@ -199,6 +199,10 @@ fn numbers(metrics: &Metrics) -> Vec<MetricRow> {
         .into_iter()
         .flatten(),
     );
+    if let Some(c) = &metrics.confusion {
+        let counts = [("test_tp", c.tp), ("test_fp", c.fp), ("test_fn", c.fn_), ("test_tn", c.tn)];
+        rows.extend(counts.into_iter().filter_map(|(metric, count)| run(metric, Some(count as f64))));
+    }
     for (kind, recall) in &metrics.by_anomaly_type {
         rows.push(MetricRow {
             model: "fusion".to_owned(),

@@ -39,7 +39,8 @@ impl Origin {
     /// The file cannot be read.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read(path).with_context(|| format!("cannot open {}", path.display()))?;
-        let lineage = serde_json::from_slice(&text).with_context(|| format!("{} is no lineage document", path.display()))?;
+        let lineage =
+            serde_json::from_slice(&text).with_context(|| format!("{} is no lineage document", path.display()))?;
         Ok(Self { lineage })
     }
 
@@ -71,7 +72,11 @@ impl Origin {
             stage: node.stage.clone().unwrap_or_default(),
             kind: node.action.clone().unwrap_or_default(),
             key: node.key.map(|k| k.to_string()).unwrap_or_default(),
-            params: node.params.as_ref().map(|p| serde_json::to_string_pretty(p).unwrap_or_default()).unwrap_or_default(),
+            params: node
+                .params
+                .as_ref()
+                .map(|p| serde_json::to_string_pretty(p).unwrap_or_default())
+                .unwrap_or_default(),
         };
         self.lineage.nodes.iter().filter(|n| n.kind == NodeType::Action).map(row).collect()
     }
@@ -108,7 +113,8 @@ impl Origin {
         let mut edges = Vec::new();
         for (from, to) in &self.lineage.edges {
             // An artifact that is not drawn stands for the stage that made it.
-            let from = if drawn.contains(from.as_str()) { from } else { makers.get(from.as_str()).map_or(from, |m| &m.id) };
+            let from =
+                if drawn.contains(from.as_str()) { from } else { makers.get(from.as_str()).map_or(from, |m| &m.id) };
             if drawn.contains(from.as_str()) && drawn.contains(to.as_str()) {
                 edges.push(draw::Edge { from: from.clone(), to: to.clone(), order_only: false });
             }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::origin::{Action, Artifact, Origin};
 use crate::evaluate::Objective;
 use crate::evaluate::document::{FoldCounts, Metrics, ModelMetrics, Source, Subset};
+use crate::plots::grouped;
 
 /// What the template is filled with.
 #[derive(Serialize)]
@@ -27,6 +28,7 @@ pub(super) struct View {
     calibration: Vec<CalibrationRow>,
     alerts: Vec<Alert>,
     alert_count: String,
+    alert_fold: String,
     svg: Option<String>,
     artifacts: Vec<Artifact>,
     actions: Vec<Action>,
@@ -156,18 +158,6 @@ fn number(value: f64) -> String {
     if value == 0.0 || (0.001..1e6).contains(&value.abs()) { format!("{value:.4}") } else { format!("{value:.3e}") }
 }
 
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 fn plural(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(n), if n == 1 { one } else { many })
 }
@@ -191,13 +181,27 @@ impl View {
             summary: summary(metrics),
             warning: metrics.threshold.why.clone(),
             tiles: tiles(metrics),
-            metric_names: ["average precision", "ROC AUC", "F1", &format!("F{}", metrics.threshold.beta), "precision", "recall", "false-positive rate"]
-                .map(str::to_owned)
-                .to_vec(),
+            metric_names: [
+                "average precision",
+                "ROC AUC",
+                "F1",
+                &format!("F{}", metrics.threshold.beta),
+                "precision",
+                "recall",
+                "false-positive rate",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             models: models(metrics),
             gain: metrics.fusion_gain.as_ref().map(|g| {
-                let interval = g.ci95.map_or_else(String::new, |[low, high]| format!(" (95 % interval {low:+.4} to {high:+.4}, paired by session)"));
-                format!("Average precision of the fusion minus that of the best single model, {}: {:+.4}{interval}.", title(&g.best_member), g.average_precision)
+                let interval = g.ci95.map_or_else(String::new, |[low, high]| {
+                    format!(" (95 % interval {low:+.4} to {high:+.4}, paired by session)")
+                });
+                format!(
+                    "Average precision of the fusion minus that of the best single model, {}: {:+.4}{interval}.",
+                    title(&g.best_member),
+                    g.average_precision
+                )
             }),
             pictures,
             threshold: threshold(metrics),
@@ -206,7 +210,12 @@ impl View {
             types: types(metrics),
             subsets: subsets(metrics),
             calibration: calibration(metrics),
-            alert_count: grouped(metrics.alerts.all),
+            alert_count: grouped(if metrics.split.test.sessions > 0 {
+                metrics.alerts.test
+            } else {
+                metrics.alerts.all
+            }),
+            alert_fold: if metrics.split.test.sessions > 0 { "test fold" } else { "log" }.to_owned(),
             alerts,
             svg: origin.map(Origin::svg),
             artifacts: origin.map(Origin::artifacts).unwrap_or_default(),
@@ -227,10 +236,16 @@ fn dataset(metrics: &Metrics) -> Vec<(String, String)> {
     let count = |n: Option<u64>| n.map_or_else(|| "unknown".to_owned(), grouped);
     let time = |t: &Option<String>| t.as_deref().unwrap_or("unknown").replace('T', " ").replace('Z', "");
     let rows = [
-        ("data", format!("{} ({})", d.name, d.source.name())),
+        (
+            "data",
+            if d.name.contains(d.source.name()) { d.name.clone() } else { format!("{} ({})", d.name, d.source.name()) },
+        ),
         ("lines", format!("{}, {} rejected", count(d.lines), count(d.rejected))),
         ("sessions", format!("{}, {} still open when the log ended", grouped(d.sessions), grouped(d.censored))),
-        ("labelled anomalous", format!("{} ({} sessions without a label)", grouped(d.anomalies), grouped(d.unlabelled))),
+        (
+            "labelled anomalous",
+            format!("{} ({} sessions without a label)", grouped(d.anomalies), grouped(d.unlabelled)),
+        ),
         ("time (UTC)", format!("{} to {}", time(&d.first), time(&d.last))),
         ("split", metrics.split.method.clone()),
     ];
@@ -241,7 +256,10 @@ fn summary(metrics: &Metrics) -> String {
     let days = metrics.alerts.alerts_per_day.map_or_else(String::new, |a| format!(", {a:.1} alerts a day"));
     match &metrics.confusion {
         Some(c) => {
-            let ranking = metrics.fusion.average_precision.map_or_else(String::new, |ap| format!(" Ranked by score alone, its average precision is {ap:.4}."));
+            let ranking = metrics
+                .fusion
+                .average_precision
+                .map_or_else(String::new, |ap| format!(" Ranked by score alone, its average precision is {ap:.4}."));
             format!(
                 "In the test fold ({}), the fusion flagged {} of {} and raised {} among {}{days}.{ranking}",
                 plural(metrics.split.test.sessions, "session", "sessions"),
@@ -253,7 +271,11 @@ fn summary(metrics: &Metrics) -> String {
         }
         None => format!(
             "No labels: {} flagged {} in the test fold{days}. How many of them are right cannot be said.",
-            plural(metrics.split.test.sessions, "session was scored, and the fusion", "sessions were scored, and the fusion"),
+            plural(
+                metrics.split.test.sessions,
+                "session was scored, and the fusion",
+                "sessions were scored, and the fusion"
+            ),
             grouped(metrics.alerts.test),
         ),
     }
@@ -324,7 +346,9 @@ fn threshold(metrics: &Metrics) -> String {
     let t = &metrics.threshold;
     let goal = match t.objective {
         Objective::FBeta => format!("the highest F{} on the validation fold", t.beta),
-        Objective::FprAtTpr => format!("the lowest false-positive rate on the validation fold at a recall of at least {}", t.tpr),
+        Objective::FprAtTpr => {
+            format!("the lowest false-positive rate on the validation fold at a recall of at least {}", t.tpr)
+        }
         Objective::AlertBudget => format!(
             "at most {} alerts in the validation fold",
             t.alerts_allowed.map_or_else(|| "the allowed".to_owned(), |a| format!("{a:.1}"))
