@@ -157,11 +157,12 @@ impl Stage for Evaluate {
         let types = cx.optional("types").map(read_types).transpose()?;
         cx.check_cancelled()?;
 
-        let decided = Decided::on_validation(&scores, &self.0.threshold)?;
+        let judged = scores.unseen();
+        let decided = Decided::on_validation(&judged, &self.0.threshold)?;
         if let Some(why) = &decided.why {
             cx.warn(why.clone());
         }
-        let evaluation = Evaluation { params: &self.0, scores: &scores, decided: &decided };
+        let evaluation = Evaluation { params: &self.0, scores: &judged, decided: &decided };
         let (metrics, test) =
             cx.in_pool(|| evaluation.metrics(&summary, sequences.as_ref(), types.as_ref(), cx.key.to_string()))?;
         cx.check_cancelled()?;

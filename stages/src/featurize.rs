@@ -8,9 +8,7 @@ pub mod vectorizer;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use logweir_engine::stage::{
-    ParamError, Params, Slot, Stage, StageContext, StageKind, make, schema_of,
-};
+use logweir_engine::stage::{ParamError, Params, Slot, Stage, StageContext, StageKind, make, schema_of};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -235,7 +235,9 @@ impl Model {
             .max_by(|a, b| (a.0.weight * a.1).total_cmp(&(b.0.weight * b.1)));
         match strongest {
             Some((input, _, r)) if input.name == "lgbm" => {
-                format!("counts are those of a benign session; order and positions resemble known anomalies (margin {r:.2})")
+                format!(
+                    "counts are those of a benign session; order and positions resemble known anomalies (margin {r:.2})"
+                )
             }
             Some((input, x, r)) => format!("unusual combination of event counts ({} {r:.4}, rank {x:.3})", input.name),
             None => String::new(),
@@ -256,6 +258,9 @@ struct Member {
     /// Scores that did not see the session's anomaly type.
     lto: Vec<f64>,
 }
+
+/// A model's raw scores and its other columns; `None` where there is no model.
+type Read<T> = anyhow::Result<Option<(Member, T)>>;
 
 /// Columns of `scores.parquet`, all optional numbers, by session.
 pub struct Columns {
@@ -336,11 +341,11 @@ impl Stage for Fusion {
             columns.lgbm = Some((member.raw.clone(), p));
             members.push(member);
         }
-        if let Some((member, z, rank)) = self.ae(cx.optional("ae"), &traces)? {
+        if let Some((member, (z, rank))) = self.ae(cx.optional("ae"), &traces)? {
             columns.ae = Some((member.raw.clone(), z, rank));
             members.push(member);
         }
-        if let Some((member, rank, reason)) = self.profile(cx.optional("profile"), &traces)? {
+        if let Some((member, (rank, reason))) = self.profile(cx.optional("profile"), &traces)? {
             columns.profile = Some((member.raw.clone(), rank));
             columns.reason = reason;
             members.push(member);
@@ -418,7 +423,7 @@ impl Fusion {
         (ratio, Squash::Surprise { scale: self.0.surprise_scale, reference })
     }
 
-    fn lgbm(&self, directory: Option<&Path>, traces: &Traces) -> anyhow::Result<Option<(Member, Vec<f64>)>> {
+    fn lgbm(&self, directory: Option<&Path>, traces: &Traces) -> Read<Vec<f64>> {
         let Some((table, _)) = table(directory, traces)? else { return Ok(None) };
         let squash = Squash::Margin { scale: self.0.margin_scale };
         let member = Member {
@@ -432,43 +437,28 @@ impl Fusion {
         Ok(Some((member, complete(&table, "p")?)))
     }
 
-    fn ae(&self, directory: Option<&Path>, traces: &Traces) -> anyhow::Result<Option<(Member, Vec<f64>, Vec<f64>)>> {
+    fn ae(&self, directory: Option<&Path>, traces: &Traces) -> Read<(Vec<f64>, Vec<f64>)> {
         let Some((table, _)) = table(directory, traces)? else { return Ok(None) };
         let directory = directory.context("a table has a directory")?;
         let scaler: crate::autoencoder::Scaler = read_json(&directory.join("scaler.json"))?;
         let raw = complete(&table, "error")?;
         let (squash, conformal) = self.bounds(scaler.reference, self.0.ae_scale);
         let member = Member { name: "ae", squash, conformal, oof: raw.clone(), lto: raw.clone(), raw };
-        Ok(Some((member, complete(&table, "z")?, complete(&table, "bounded")?)))
+        Ok(Some((member, (complete(&table, "z")?, complete(&table, "bounded")?))))
     }
 
-    fn profile(
-        &self,
-        directory: Option<&Path>,
-        traces: &Traces,
-    ) -> anyhow::Result<Option<(Member, Vec<f64>, Vec<String>)>> {
+    fn profile(&self, directory: Option<&Path>, traces: &Traces) -> Read<(Vec<f64>, Vec<String>)> {
         let Some((table, _)) = table(directory, traces)? else { return Ok(None) };
         let directory = directory.context("a table has a directory")?;
         let oof = complete(&table, "distance_oof")?;
         let (squash, conformal) = self.bounds(crate::profile::reference(directory)?, self.0.profile_scale);
-        let member = Member {
-            name: "profile",
-            squash,
-            conformal,
-            raw: complete(&table, "distance")?,
-            lto: oof.clone(),
-            oof,
-        };
-        Ok(Some((member, complete(&table, "bounded")?, table.text_at_max("distance", "reason")?)))
+        let member =
+            Member { name: "profile", squash, conformal, raw: complete(&table, "distance")?, lto: oof.clone(), oof };
+        Ok(Some((member, (complete(&table, "bounded")?, table.text_at_max("distance", "reason")?))))
     }
 
     /// Chooses the rule and fits the weights.
-    fn fit(
-        &self,
-        members: &[Member],
-        labels: &[Option<bool>],
-        split: &Split,
-    ) -> anyhow::Result<(Model, Value)> {
+    fn fit(&self, members: &[Member], labels: &[Option<bool>], split: &Split) -> anyhow::Result<(Model, Value)> {
         let known: Vec<(usize, bool)> = (0..labels.len())
             .filter(|&s| split.folds[s] == Fold::Train)
             .filter_map(|s| Some((s, labels[s]?)))
@@ -476,11 +466,8 @@ impl Fusion {
         let anomalies = known.iter().filter(|k| k.1).count();
         let normals = known.len() - anomalies;
         let training = json!({"sessions": known.len(), "anomalies": anomalies, "rows": known.len()});
-        let input = |m: &Member, squash: &Squash, weight| Input {
-            name: m.name.to_owned(),
-            squash: squash.clone(),
-            weight,
-        };
+        let input =
+            |m: &Member, squash: &Squash, weight| Input { name: m.name.to_owned(), squash: squash.clone(), weight };
         let mean = |why: String| Model {
             rule: Rule::Mean,
             why,

@@ -145,11 +145,7 @@ impl Params for LightgbmParams {
         require((2..=4096).contains(&self.leaves), "leaves", "must be between 2 and 4096");
         require(self.min_leaf > 0, "min_leaf", "must be at least 1");
         require(self.lambda >= 0.0 && self.lambda.is_finite(), "lambda", "must be at least 0");
-        require(
-            self.feature_fraction > 0.0 && self.feature_fraction <= 1.0,
-            "feature_fraction",
-            "must be in (0, 1]",
-        );
+        require(self.feature_fraction > 0.0 && self.feature_fraction <= 1.0, "feature_fraction", "must be in (0, 1]");
         require((2..=4096).contains(&self.max_bin), "max_bin", "must be between 2 and 4096");
         require(self.censored_copies <= 16, "censored_copies", "must be at most 16");
         errors
@@ -208,13 +204,7 @@ fn training_card(rows: &Rows) -> serde_json::Value {
     })
 }
 
-fn write_untrained(
-    params: &LightgbmParams,
-    rows: &Rows,
-    why: &str,
-    model: &Path,
-    report: &Path,
-) -> anyhow::Result<()> {
+fn write_untrained(params: &LightgbmParams, rows: &Rows, why: &str, model: &Path, report: &Path) -> anyhow::Result<()> {
     let n = rows.matrix.rows.len();
     let columns = ["raw", "p", "raw_oof", "raw_lto"].map(|name| nulls(name, n));
     write_scores(&model.join("scores.parquet"), &rows.matrix, columns.to_vec())?;
@@ -316,8 +306,8 @@ impl Model {
         let params: LightgbmParams = serde_json::from_value(card["parameters"].clone())?;
         let (keep, chosen) = features.choose(&params.groups)?;
         let path = directory.join("model.txt");
-        let text = std::fs::read_to_string(&path)
-            .map_err(|e| anyhow::anyhow!("cannot open {}: {e}", path.display()))?;
+        let text =
+            std::fs::read_to_string(&path).map_err(|e| anyhow::anyhow!("cannot open {}: {e}", path.display()))?;
         Ok(Some(Self {
             booster: sys::Booster::from_text(&text)?,
             calibration: read_json(&directory.join("calibration.json"))?,

@@ -114,11 +114,13 @@ impl Stage for Profile {
         let Some(benign) = [Some(false), None].into_iter().find(|&label| !of(Fold::Train, label).is_empty()) else {
             let why = "no train session is labelled normal, and none is unlabelled";
             cx.warn(format!("the benign profile is not trained: {why}"));
-            let mut columns =
-                ["distance", "bounded", "distance_oof"].map(|name| nulls(name, traces.len())).to_vec();
+            let mut columns = ["distance", "bounded", "distance_oof"].map(|name| nulls(name, traces.len())).to_vec();
             columns.push(Column::new("reason".into(), vec![""; traces.len()]));
             write_scores(&out.join("scores.parquet"), &whole, columns)?;
-            return write_json(&out.join("card.json"), &json!({"trained": false, "why_not": why, "parameters": self.0}));
+            return write_json(
+                &out.join("card.json"),
+                &json!({"trained": false, "why_not": why, "parameters": self.0}),
+            );
         };
         let train = of(Fold::Train, benign);
         cx.progress(0, 2, "steps");
@@ -193,13 +195,7 @@ impl Stage for Profile {
 const HELD: u32 = 31;
 
 /// Distance of each of the sessions `held` to those of other blocks; other sessions keep theirs.
-fn cross_fitted(
-    index: &Index,
-    queries: &Queries,
-    distance: &[f64],
-    held: &[usize],
-    blocks: &[u32],
-) -> Vec<f64> {
+fn cross_fitted(index: &Index, queries: &Queries, distance: &[f64], held: &[usize], blocks: &[u32]) -> Vec<f64> {
     // Queries of one block that are equal have one answer.
     let mut keys: Vec<(u32, u32)> = held.iter().map(|&s| (queries.of[s], blocks[s])).collect();
     keys.sort_unstable();

@@ -85,7 +85,7 @@ struct Benign {
 }
 
 impl Benign {
-    fn new(rows: Csr) -> Self {
+    fn new(rows: &Csr) -> Self {
         let distinct = rows.distinct();
         let mut counts = vec![0.0f64; distinct.first.len()];
         for &group in &distinct.groups {
@@ -164,8 +164,8 @@ pub(super) fn train(
             all.push(cut.pairs(row));
         }
     }
-    let train = Benign::new(all);
-    let validation = Benign::new(rows_of(rows, Fold::Validation, benign));
+    let train = Benign::new(&all);
+    let validation = Benign::new(&rows_of(rows, Fold::Validation, benign));
     let stop_on = if validation.weights.is_empty() { &train } else { &validation };
 
     let columns = rows.matrix.rows.columns;

@@ -54,23 +54,20 @@ fn counts_positions_and_numerics() {
         numerics: vec![Numeric::Events, Numeric::HeadDuration, Numeric::MaxGap],
         head: 2,
         scaling: Scaling::None,
-        ..params(
-            TextVectorizer::None,
-            &[Group::Last, Group::Numeric, Group::Count, Group::First, Group::Logcount],
-        )
+        ..params(TextVectorizer::None, &[Group::Last, Group::Numeric, Group::Count, Group::First, Group::Logcount])
     };
     let fitted = Vectorizer::fit(&p, &traces, &templates, &[0]).unwrap();
     let matrix = fitted.transform(&traces, &templates).unwrap();
     let (log1, log2) = (2f32.ln(), 3f64.ln() as f32);
-    let expected =
-        [1.0, 2.0, log1, log2, 2.0, 1.0, 2.0, 3.0, 4f64.ln() as f32, 3f64.ln() as f32, 6f64.ln() as f32];
+    let expected = [1.0, 2.0, log1, log2, 2.0, 1.0, 2.0, 3.0, 4f64.ln() as f32, 3f64.ln() as f32, 6f64.ln() as f32];
     assert_eq!(matrix.rows.row(0).1, expected);
     assert_eq!(fitted.columns(), 11);
 }
 
 #[test]
 fn numerics_are_scaled_by_train_only() {
-    let (templates, traces) = (templates(&["a"]), traces(&[(&[0], &[0]), (&[0; 3], &[0; 3]), (&[0; 1000], &[0; 1000])]));
+    let (templates, traces) =
+        (templates(&["a"]), traces(&[(&[0], &[0]), (&[0; 3], &[0; 3]), (&[0; 1000], &[0; 1000])]));
     let p = FeaturizeParams {
         numerics: vec![Numeric::Events],
         scaling: Scaling::Standard,
@@ -87,9 +84,7 @@ fn other_template_numbers_give_the_same_rows_and_new_templates_are_unseen() {
     let p = FeaturizeParams { vectorizer: TextVectorizer::Both, ngrams: [1, 2], ..FeaturizeParams::default() };
     let fitted = Vectorizer::fit(&p, &sessions, &templates(&["a", "b"]), &[0]).unwrap();
     let here = fitted.transform(&sessions, &templates(&["a", "b"])).unwrap();
-    let there = fitted
-        .transform(&traces(&[(&[2, 0, 2], &[0, 1000, 1000])]), &templates(&["b", "new", "a"]))
-        .unwrap();
+    let there = fitted.transform(&traces(&[(&[2, 0, 2], &[0, 1000, 1000])]), &templates(&["b", "new", "a"])).unwrap();
     assert_eq!(here, there);
     let new = fitted.transform(&traces(&[(&[2, 1], &[0, 1000])]), &templates(&["b", "new", "a"])).unwrap();
     let unseen = fitted.names().iter().position(|n| n.0 == "numeric unseen").unwrap() as u32;

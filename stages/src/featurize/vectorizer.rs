@@ -54,7 +54,11 @@ impl Vectorizer {
         for &row in train {
             for &event in &traces.events[traces.offsets[row]..traces.offsets[row + 1]] {
                 *seen.get_mut(event as usize).with_context(|| {
-                    format!("session `{}` has event {event}, but there are {} templates", traces.ids[row], templates.len())
+                    format!(
+                        "session `{}` has event {event}, but there are {} templates",
+                        traces.ids[row],
+                        templates.len()
+                    )
                 })? = true;
             }
         }
@@ -72,7 +76,7 @@ impl Vectorizer {
         let horizon = traces.horizon().unwrap_or(0);
         let has_text = matches!(params.vectorizer, TextVectorizer::Tfidf | TextVectorizer::Both);
         let has_numerics = params.groups.contains(&Group::Numeric);
-        let chunks: Vec<(IndexMap<Vec<u32>, u64>, u64, Vec<Vec<f64>>)> = train
+        let chunks: Vec<Gathered> = train
             .par_chunks(CHUNK)
             .map(|rows| {
                 let mut document_counts = IndexMap::new();
@@ -100,18 +104,18 @@ impl Vectorizer {
                         }
                     }
                 }
-                (document_counts, documents, numerics)
+                Gathered { document_counts, documents, numerics }
             })
             .collect();
         let mut frequencies: IndexMap<Vec<u32>, u64> = IndexMap::new();
         let mut documents = 0;
         let mut columns = vec![Vec::new(); if has_numerics { params.numerics.len() } else { 0 }];
-        for (counts, rows, numerics) in chunks {
-            for (term, count) in counts {
+        for chunk in chunks {
+            for (term, count) in chunk.document_counts {
                 *frequencies.entry(term).or_insert(0) += count;
             }
-            documents += rows;
-            for (all, part) in columns.iter_mut().zip(numerics) {
+            documents += chunk.documents;
+            for (all, part) in columns.iter_mut().zip(chunk.numerics) {
                 all.extend(part);
             }
         }
@@ -272,6 +276,16 @@ impl Vectorizer {
         })?;
         Ok(matrix)
     }
+}
+
+/// What one task learns from its train sessions.
+struct Gathered {
+    /// How many rows hold each term.
+    document_counts: IndexMap<Vec<u32>, u64>,
+    /// Rows.
+    documents: u64,
+    /// Values of each numeric column.
+    numerics: Vec<Vec<f64>>,
 }
 
 /// A vectoriser tied to the template numbers of one run.

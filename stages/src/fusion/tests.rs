@@ -25,7 +25,9 @@ fn scores_of_types_never_seen_move_weight_to_the_models_that_hold_up() {
     // The supervised model is perfect on types it knows and blind to others; the profile is good at both.
     let n = 400;
     let labels: Vec<Option<bool>> = (0..n).map(|i| Some(i % 8 == 0)).collect();
-    let of = |hit: f64, miss: f64| -> Vec<f64> { labels.iter().map(|l| if l == &Some(true) { hit } else { miss }).collect() };
+    let of = |hit: f64, miss: f64| -> Vec<f64> {
+        labels.iter().map(|l| if l == &Some(true) { hit } else { miss }).collect()
+    };
     let noise = |i: usize| ((i * 7919) % 100) as f64 / 100.0;
     let profile: Vec<f64> = of(3.0, -3.0).into_iter().enumerate().map(|(i, v)| v + 6.0 * (noise(i) - 0.5)).collect();
     let members = [member("lgbm", of(5.0, -5.0), of(-4.0, -5.0)), member("profile", profile.clone(), profile)];

@@ -77,11 +77,7 @@ fn distil(rows: &Rows, of: &[(usize, bool)], types: &BTreeMap<String, String>, c
         rows: all.select(&distinct.first),
         labels: distinct.first.iter().map(|&i| label(i)).collect(),
         counts: vec![0.0; n],
-        blocks: distinct
-            .first
-            .iter()
-            .map(|&i| (i < originals).then(|| block(rows, of[i].0)))
-            .collect(),
+        blocks: distinct.first.iter().map(|&i| (i < originals).then(|| block(rows, of[i].0))).collect(),
         types: vec![BTreeSet::new(); n],
         copies: distinct.first.iter().filter(|&&i| i >= originals).count(),
         groups: distinct.groups[..originals].to_vec(),

@@ -104,9 +104,9 @@ impl Index {
             let bit = 1u32 << (blocks[s] % 32);
             // The last silence of a session that is still open is a beginning's; that of a closed one is no silence.
             let open = if trace.censored { trace.silence } else { -1 };
-            let (_, gathered, silences) = sequences.entry(trace.events).or_insert_with(|| {
-                (s, Gathered { silence: -1, blocks: 0, sessions: 0 }, vec![0; trace.events.len()])
-            });
+            let (_, gathered, silences) = sequences
+                .entry(trace.events)
+                .or_insert_with(|| (s, Gathered { silence: -1, blocks: 0, sessions: 0 }, vec![0; trace.events.len()]));
             gathered.blocks |= bit;
             gathered.sessions += u32::from(!trace.censored);
             gathered.silence = gathered.silence.max(open);
@@ -265,7 +265,11 @@ impl Index {
             if bound > best.0 + 1e-9 {
                 break;
             }
-            if at < low { low = at } else { high = at + 1 }
+            if at < low {
+                low = at
+            } else {
+                high = at + 1
+            }
             let entry = &entries[at];
             if !allowed(entry) {
                 continue;
@@ -332,9 +336,9 @@ impl Index {
             "{}: a vector has a template that profile.json does not",
             path.display()
         );
-        let mut index =
-            Self { templates, event_ids, idf, unseen, complete: Vec::new(), prefixes: Vec::new() };
-        let columns = (frame.column("complete")?.bool()?, frame.column("silence")?.i64()?, frame.column("sessions")?.u32()?);
+        let mut index = Self { templates, event_ids, idf, unseen, complete: Vec::new(), prefixes: Vec::new() };
+        let columns =
+            (frame.column("complete")?.bool()?, frame.column("silence")?.i64()?, frame.column("sessions")?.u32()?);
         for (row, pair) in offsets.windows(2).enumerate() {
             let range = pair[0]..pair[1];
             let counts: Counts = locals[range.clone()].iter().copied().zip(counts[range].iter().copied()).collect();

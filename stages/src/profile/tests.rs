@@ -58,7 +58,12 @@ fn an_open_session_matches_a_beginning_that_was_once_as_silent() {
     let benign = traces(&[(&[0, 0, 1, 1], 60_000, false, 500)]);
     let index = Index::fit(&benign, &templates, &[0], &[0], true);
     // The log ends at 500 s. Silent since 480 s, and twice since 100 s.
-    let asked = traces(&[(&[0, 0, 1], 0, true, 480), (&[0, 0, 1], 0, true, 100), (&[0, 0, 1], 0, false, 100), (&[0], 0, false, 500)]);
+    let asked = traces(&[
+        (&[0, 0, 1], 0, true, 480),
+        (&[0, 0, 1], 0, true, 100),
+        (&[0, 0, 1], 0, false, 100),
+        (&[0], 0, false, 500),
+    ]);
     let found = distances(&index, &params(), &asked, &templates);
     assert_eq!(found[0], 0.0);
     assert!(found[1] > 0.0 && found[1] == found[2]);
@@ -124,8 +129,7 @@ fn the_file_holds_all_that_scoring_needs_and_reasons_name_the_difference() {
     let (idf, unseen) = (index.idf.clone(), index.unseen);
     let mut index = index;
     index.forget_blocks();
-    let back =
-        Index::read(&path, index.templates.clone(), index.event_ids.clone(), idf.clone(), unseen).unwrap();
+    let back = Index::read(&path, index.templates.clone(), index.event_ids.clone(), idf.clone(), unseen).unwrap();
     assert_eq!((&back.complete, &back.prefixes), (&index.complete, &index.prefixes));
     let about = About {
         params: no_prefixes(),

@@ -103,10 +103,8 @@ pub fn cut_shares(copies: u32) -> Vec<f64> {
 /// # Errors
 /// The file cannot be written.
 pub fn write_scores(path: &Path, matrix: &Matrix, columns: Vec<Column>) -> anyhow::Result<()> {
-    let mut all = vec![
-        Column::new("session_id".into(), &matrix.session_ids),
-        Column::new("window".into(), &matrix.windows),
-    ];
+    let mut all =
+        vec![Column::new("session_id".into(), &matrix.session_ids), Column::new("window".into(), &matrix.windows)];
     all.extend(columns);
     write_parquet(path, &mut DataFrame::new_infer_height(all)?)
 }

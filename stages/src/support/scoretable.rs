@@ -63,6 +63,8 @@ pub struct Model {
     pub title: &'static str,
     /// One score per session; `None` for a model that could not be trained.
     pub scores: Option<Vec<f64>>,
+    /// Scores of models that had not seen the session, where the table has them.
+    unseen: Option<Vec<f64>>,
 }
 
 /// The table, one entry per session in the order of the file.
@@ -131,7 +133,13 @@ impl ScoreTable {
         let models = MODELS
             .iter()
             .map(|&(name, column, title)| {
-                Ok(Model { name, title, scores: complete(&floats(frame, column, &ids)?, column, &ids)? })
+                let scores = complete(&floats(frame, column, &ids)?, column, &ids)?;
+                let held = format!("{column}_oof");
+                let unseen = match frame.column(&held) {
+                    Ok(_) => complete(&floats(frame, &held, &ids)?, &held, &ids)?,
+                    Err(_) => None,
+                };
+                Ok(Model { name, title, scores, unseen })
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         let read = Self {
@@ -150,6 +158,23 @@ impl ScoreTable {
             "column `fusion` has no scores: at least one model must have been trained"
         );
         Ok(read)
+    }
+
+    /// Returns the table to judge by: stored models are fitted on train and validation, so sessions of these folds get
+    /// the scores of models that had not seen them, where the table has those (columns `*_oof`).
+    #[must_use]
+    pub fn unseen(&self) -> Self {
+        let mut judged = self.clone();
+        for model in &mut judged.models {
+            if let (Some(scores), Some(unseen)) = (&mut model.scores, &model.unseen) {
+                for (row, fold) in judged.fold.iter().enumerate() {
+                    if matches!(fold, Fold::Train | Fold::Validation) {
+                        scores[row] = unseen[row];
+                    }
+                }
+            }
+        }
+        judged
     }
 
     /// Returns the number of sessions.

@@ -53,7 +53,9 @@ pub fn lists<T: PolarsNumericType>(frame: &DataFrame, column: &str) -> anyhow::R
         let first = array.offsets().as_slice()[0];
         offsets.extend(array.offsets().as_slice()[1..].iter().map(|&o| start + (o - first) as usize));
     }
-    let inner = list.get_inner();
+    // A slice of a frame keeps the values of the whole; its offsets then do not begin at 0.
+    let start = list.downcast_iter().next().map_or(0, |array| array.offsets().as_slice()[0]);
+    let inner = list.get_inner().slice(start, offsets[offsets.len() - 1]);
     let inner = inner.unpack::<T>().with_context(|| format!("column `{column}` holds another type"))?;
     let values = inner.iter().map(|v| v.context("null inside a list")).collect::<anyhow::Result<Vec<_>>>()?;
     Ok((offsets, values))
@@ -99,6 +101,14 @@ mod tests {
         assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
         let back = read_parquet(&a, Some(&["events"])).unwrap();
         assert_eq!(lists::<UInt32Type>(&back, "events").unwrap(), (offsets, values));
+    }
+
+    #[test]
+    fn a_slice_of_a_frame_has_its_own_values() {
+        let column = list_column::<UInt32Type>("events", &[0, 2, 2, 5], &[1, 2, 3, 4, 5]);
+        let frame = DataFrame::new_infer_height(vec![column]).unwrap();
+        let (offsets, values) = lists::<UInt32Type>(&frame.slice(1, 2), "events").unwrap();
+        assert_eq!((offsets, values), (vec![0, 0, 3], vec![3, 4, 5]));
     }
 
     #[test]
