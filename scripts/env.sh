@@ -17,5 +17,11 @@ say() { printf '%s\n' "$*" >&2; }
 # The folder of real logs: LOGWEIR_HDFS, else data/raw/HDFS_v1.
 real_data() { printf '%s\n' "${LOGWEIR_HDFS:-data/raw/HDFS_v1}"; }
 
-# Whether that folder holds a log.
-have_real_data() { compgen -G "$(real_data)/HDFS*.log*" >/dev/null; }
+# Whether that folder holds a log, as the pipeline looks for them.
+have_real_data() {
+  local end
+  for end in log log.gz log.zst 'log.[0-9]*'; do
+    if compgen -G "$(real_data)/HDFS*.$end" >/dev/null; then return 0; fi
+  done
+  return 1
+}

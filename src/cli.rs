@@ -241,10 +241,10 @@ pub(crate) struct ScoreArgs {
     /// Log files, plain, .gz or .zst; rotated files of one log together
     #[arg(required = true, value_name = "LOG", value_hint = clap::ValueHint::FilePath)]
     pub(crate) logs: Vec<PathBuf>,
-    /// Use the artifacts of this run (default: the latest that finished)
+    /// Use the artifacts of this run (default: the last)
     #[arg(long, value_name = "RUN")]
     pub(crate) run: Option<String>,
-    /// Where to write the scores: .csv, .jsonl or .parquet; `-` writes CSV to stdout
+    /// Where to write the scores: .csv or .jsonl; `-` writes CSV to stdout
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) out: PathBuf,
     /// How many threads to use (default: all cores)

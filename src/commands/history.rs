@@ -1,5 +1,6 @@
 //! `runs`, `show` and `restore`: what was done before.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use logweir_engine::engine::Engine;
@@ -67,7 +68,11 @@ fn options(run: &RunInfo) -> String {
 }
 
 pub(super) fn show(engine: &Engine, args: &ShowArgs, screen: &Screen) -> Outcome {
-    let detail = engine.show(&args.run)?;
+    let mut detail = engine.show(&args.run)?;
+    // As the pipeline is written; stages it no longer has come last.
+    let position: BTreeMap<&str, usize> =
+        engine.spec().stages.iter().enumerate().map(|(i, stage)| (stage.name.as_str(), i)).collect();
+    detail.stages.sort_by_key(|stage| position.get(stage.stage.as_str()).copied().unwrap_or(usize::MAX));
     if screen.json {
         screen.json(&detail)?;
     } else {

@@ -14,9 +14,9 @@ use crate::render::diagnostic::Failure;
 
 /// The pipeline a new project starts with.
 const PIPELINE: &str = include_str!("../../pipeline.yaml");
-/// What of it `--from` replaces.
-const RAW_ROOT: &str = r#"raw: "${env.LOGWEIR_HDFS:-data/raw/HDFS_v1}""#;
-const RAW_LOG: &str = r#"log: "raw:HDFS*.log*""#;
+/// How the lines begin that `--from` replaces.
+const RAW_ROOT: &str = r#"  raw: "${env.LOGWEIR_HDFS"#;
+const RAW_LOG: &str = r#"      log: "raw:"#;
 /// Results and history are made again from the sources: they stay out of version control.
 const IGNORE: &str = "/cache/\n/data/\n/reports/\n";
 /// How much of a log is looked at.
@@ -76,9 +76,18 @@ fn point_at(pipeline: &str, log: &Path) -> Result<String, Failure> {
     if !place.is_file() {
         return Err(Failure::usage(anyhow!("`{}` is no file", log.display())));
     }
-    let root = format!("raw: {}", quoted(parent));
-    let slot = format!("log: {}", quoted(&format!("raw:{}", escape_glob(name))));
-    Ok(pipeline.replacen(RAW_ROOT, &root, 1).replacen(RAW_LOG, &slot, 1))
+    let root = format!("  raw: {}", quoted(parent));
+    let slot = format!("      log: {}", quoted(&format!("raw:{}", escape_glob(name))));
+    let mut text = String::new();
+    for line in pipeline.lines() {
+        text.push_str(match line {
+            line if line.starts_with(RAW_ROOT) => &root,
+            line if line.starts_with(RAW_LOG) => &slot,
+            line => line,
+        });
+        text.push('\n');
+    }
+    Ok(text)
 }
 
 /// A YAML string: double-quoted like in JSON, and not read as an interpolation.
@@ -118,8 +127,9 @@ mod tests {
 
     #[test]
     fn the_shipped_pipeline_has_what_from_replaces() {
-        assert_eq!(PIPELINE.matches(RAW_ROOT).count(), 1);
-        assert_eq!(PIPELINE.matches(RAW_LOG).count(), 1);
+        for start in [RAW_ROOT, RAW_LOG] {
+            assert_eq!(PIPELINE.lines().filter(|line| line.starts_with(start)).count(), 1, "{start}");
+        }
     }
 
     #[test]

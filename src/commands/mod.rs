@@ -7,13 +7,14 @@ mod init;
 mod lineage;
 mod plan;
 mod run;
-// mod score;
+mod score;
 mod simulate;
 mod stages;
 mod verify;
 mod why;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
@@ -44,7 +45,7 @@ pub(crate) fn execute(cli: &Cli, screen: &Screen) -> Outcome {
         Command::Restore(args) => history::restore(&open(global)?, args, screen),
         Command::Verify(args) => verify::verify(&open(global)?, args, screen),
         Command::Simulate(args) => simulate::simulate(args, screen),
-        Command::Score(_) => Ok(0),
+        Command::Score(args) => score::score(global, args, screen),
         Command::Stages(args) => stages::stages(args, screen),
         Command::Schema => stages::schema(screen),
         Command::Init(args) => init::init(global, args, screen),
@@ -88,4 +89,18 @@ fn open(global: &Global) -> Result<Engine, Failure> {
     // Effects name files relative to the project, and shell stages run there.
     std::env::set_current_dir(project.root()).context("cannot enter the project").map_err(Failure::environment)?;
     Ok(Engine::new(project, spec, env)?)
+}
+
+/// Sets the size of polars' process-wide pool before its first use; a value given by the user stays.
+fn limit_polars(jobs: Option<NonZeroUsize>) {
+    const NAME: &str = "POLARS_MAX_THREADS";
+    if std::env::var_os(NAME).is_some() {
+        return;
+    }
+    let threads = jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    #[expect(unsafe_code, reason = "polars reads its pool size from the environment and nowhere else")]
+    // SAFETY: called at the start of a command, before any other thread of the process exists.
+    unsafe {
+        std::env::set_var(NAME, threads.to_string());
+    }
 }

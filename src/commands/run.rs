@@ -9,7 +9,7 @@ use logweir_engine::engine::{Engine, PlanOptions, RunOptions};
 use logweir_engine::event::{Event, Sink};
 
 use crate::cli::{Global, RunArgs};
-use crate::commands::{Outcome, open, plan};
+use crate::commands::{Outcome, limit_polars, open, plan};
 use crate::render::diagnostic::Failure;
 use crate::render::json::JsonLines;
 use crate::render::progress::{Bars, Lines};
@@ -20,8 +20,8 @@ use crate::render::{Screen, to_stderr};
 const FRONT_PAGE: &str = "reports/index.html";
 
 pub(super) fn run(global: &Global, args: &RunArgs, screen: &Screen) -> Outcome {
+    limit_polars(args.jobs);
     let jobs = args.jobs.map_or(0, std::num::NonZero::get);
-    limit_polars(jobs);
     let plan_file = args.plan.as_ref().map(std::path::absolute).transpose().map_err(Failure::environment)?;
     let engine = open(global)?;
     let planning = PlanOptions { targets: args.targets.clone(), force: args.force.clone(), rehash: args.rehash, jobs };
@@ -63,21 +63,6 @@ fn front_page(engine: &Engine) -> Option<String> {
     let written = engine.spec().stages.iter().any(|s| s.outputs.values().any(|o| o.path.to_string() == FRONT_PAGE));
     let page = engine.project().root().join(Path::new(FRONT_PAGE));
     (written && page.is_file()).then(|| page.display().to_string())
-}
-
-/// Sets the size of polars' process-wide pool before its first use; a value given by the user stays.
-fn limit_polars(jobs: usize) {
-    const NAME: &str = "POLARS_MAX_THREADS";
-    if std::env::var_os(NAME).is_some() {
-        return;
-    }
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = if jobs == 0 { cores } else { jobs };
-    #[expect(unsafe_code, reason = "polars reads its pool size from the environment and nowhere else")]
-    // SAFETY: called at the start of a command, before any other thread of the process exists.
-    unsafe {
-        std::env::set_var(NAME, threads.to_string());
-    }
 }
 
 /// Ctrl-C (or a termination signal) once stops cleanly, twice at once.

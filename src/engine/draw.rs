@@ -1,19 +1,14 @@
 //! Pictures of graphs: Mermaid, Graphviz DOT, JSON and SVG.
 //!
 //! A [`Picture`] is any DAG of labelled nodes: the stages of a pipeline, with or without artifacts between them, or a
-//! lineage document. The SVG is placed by layout-rs and drawn here, in colours that
-//! can be read on light and dark pages.
+//! lineage document. The SVG is drawn in colours that can be read on light
+//! and dark pages.
+
+mod place;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use layout::core::base::Orientation;
-use layout::core::format::{ClipHandle, RenderBackend};
-use layout::core::geometry::Point;
-use layout::core::style::LineStyleKind;
-use layout::core::style::StyleAttr;
-use layout::std_shapes::shapes::{Arrow, Element, LineEndKind, ShapeKind};
-use layout::topo::layout::VisualGraph;
 use serde::Serialize;
 use serde_json::json;
 
@@ -209,38 +204,29 @@ impl Picture {
     /// Returns a stand-alone SVG document, which can also be put inside an HTML page.
     pub fn svg(&self) -> String {
         let links = self.links();
-        let mut canvas =
-            Canvas { picture: self, next: 0, nodes: String::new(), edges: String::new(), size: (0.0, 0.0) };
-        if self.nodes.len() <= PLACED_WITH_CARE {
-            let mut graph = VisualGraph::new(Orientation::TopToBottom);
-            let look = StyleAttr::new(layout::core::color::Color::fast("black"), 1, None, 4, FONT);
-            let handles: Vec<_> = self
-                .nodes
-                .iter()
-                .map(|node| {
-                    let size = Point::new(width_of(&node.label), height_of(&node.label));
-                    let shape = ShapeKind::new_box(&node.label);
-                    graph.add_node(Element::create(shape, look.clone(), Orientation::TopToBottom, size))
-                })
-                .collect();
-            for (from, to, order_only) in &links {
-                let line = if *order_only { LineStyleKind::Dashed } else { LineStyleKind::Normal };
-                let arrow = Arrow::new(LineEndKind::None, LineEndKind::Arrow, line, "", &look, &None, &None);
-                graph.add_edge(arrow, handles[*from], handles[*to]);
-            }
-            graph.do_it(false, false, false, &mut canvas);
-        } else {
-            canvas.in_rows(&links);
+        let sizes: Vec<(f64, f64)> =
+            self.nodes.iter().map(|node| (width_of(&node.label), height_of(&node.label))).collect();
+        let edges: Vec<(usize, usize)> = links.iter().map(|(from, to, _)| (*from, *to)).collect();
+        let placed = place::place(&sizes, &edges);
+        let (width, height) = (placed.size.0 + 2.0 * MARGIN, placed.size.1 + 2.0 * MARGIN);
+        let mut out = head(width, height);
+        for (route, (_, _, order_only)) in placed.routes.iter().zip(&links) {
+            edge(&mut out, route, *order_only);
         }
-        canvas.document()
+        for ((node, corner), size) in self.nodes.iter().zip(&placed.corners).zip(&sizes) {
+            node_box(&mut out, node, *corner, *size);
+        }
+        out.push_str("</svg>\n");
+        out
     }
 }
 
-/// Beyond this many nodes the careful placing takes seconds, and nobody reads the picture node by node.
-const PLACED_WITH_CARE: usize = 400;
+/// Space around the picture.
+const MARGIN: f64 = 12.0;
 
 /// Font size in pixels, and the mean width of a letter in it.
-const FONT: usize = 13;
+const FONT: u8 = 13;
+const LINE: f64 = 16.0;
 const LETTER: f64 = 7.1;
 const PADDING: f64 = 22.0;
 
@@ -267,149 +253,71 @@ fn width_of(label: &str) -> f64 {
 }
 
 fn height_of(label: &str) -> f64 {
-    label.lines().count().max(1) as f64 * (FONT as f64 + 3.0) + 13.0
+    label.lines().count().max(1) as f64 * LINE + 13.0
 }
 
-/// Takes what layout-rs draws, node by node in the order they were added, and draws it our way.
-struct Canvas<'a> {
-    picture: &'a Picture,
-    next: usize,
-    nodes: String,
-    edges: String,
-    size: (f64, f64),
+fn head(width: f64, height: f64) -> String {
+    let mut style = String::new();
+    for look in LOOKS {
+        write!(style, ".lw-graph .{} rect{{fill:{};stroke:{}}}", look.class, look.fill, look.line)
+            .expect("a string takes all");
+    }
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"lw-graph\" width=\"{width:.0}\" height=\"{height:.0}\" \
+         viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\">\n<style>\
+         .lw-graph text{{font:{FONT}px system-ui,'DejaVu Sans',Helvetica,sans-serif;fill:#1c2733;text-anchor:middle}}\
+         .lw-graph text.minor{{font-size:11px;fill:#5a6878}}\
+         .lw-graph rect{{stroke-width:1.2}}\
+         .lw-graph path{{fill:none;stroke:#7b8794;stroke-width:1.2}}.lw-graph path.order{{stroke-dasharray:5 4}}\
+         .lw-graph marker path{{fill:#7b8794;stroke:none}}{style}</style>\n\
+         <defs><marker id=\"lw-arrow\" viewBox=\"0 0 8 8\" refX=\"7.5\" refY=\"4\" markerWidth=\"8\" markerHeight=\"8\" \
+         orient=\"auto\"><path d=\"M0 0.8L8 4L0 7.2z\"/></marker></defs>\n"
+    )
 }
 
-impl Canvas<'_> {
-    fn grow(&mut self, x: f64, y: f64) {
-        self.size = (self.size.0.max(x), self.size.1.max(y));
+fn node_box(out: &mut String, node: &Node, (x, y): (f64, f64), (width, height): (f64, f64)) {
+    let (x, y) = (x + MARGIN, y + MARGIN);
+    let look = look_of(&node.class);
+    let round = if look.round { 7 } else { 1 };
+    let (class, id) = (look.class, escape(&node.id));
+    write!(
+        out,
+        "<g class=\"{class}\" data-id=\"{id}\"><title>{id}</title>\
+         <rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"{round}\"/>"
+    )
+    .expect("a string takes all");
+    let lines: Vec<&str> = node.label.lines().collect();
+    for (i, line) in lines.iter().enumerate() {
+        let middle = y + height / 2.0 + (i as f64 - (lines.len() as f64 - 1.0) / 2.0) * LINE;
+        let minor = if i > 0 { " class=\"minor\"" } else { "" };
+        let (x, middle, line) = (x + width / 2.0, middle + f64::from(FONT) * 0.35, escape(line));
+        write!(out, "<text{minor} x=\"{x:.1}\" y=\"{middle:.1}\">{line}</text>").expect("a string takes all");
     }
-
-    fn node(&mut self, x: f64, y: f64, width: f64, height: f64) {
-        let Some(node) = self.picture.nodes.get(self.next) else { return };
-        self.next += 1;
-        self.grow(x + width, y + height);
-        let look = look_of(&node.class);
-        let round = if look.round { 7 } else { 1 };
-        let (class, id) = (look.class, escape(&node.id));
-        write!(
-            self.nodes,
-            "<g class=\"{class}\" data-id=\"{id}\"><title>{id}</title>\
-             <rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"{round}\"/>"
-        )
-        .expect("a string takes all");
-        let lines: Vec<&str> = node.label.lines().collect();
-        for (i, line) in lines.iter().enumerate() {
-            let middle = y + height / 2.0 + (i as f64 - (lines.len() as f64 - 1.0) / 2.0) * (FONT as f64 + 3.0);
-            let minor = if i > 0 { " class=\"minor\"" } else { "" };
-            let (x, middle, line) = (x + width / 2.0, middle + FONT as f64 * 0.35, escape(line));
-            write!(self.nodes, "<text{minor} x=\"{x:.1}\" y=\"{middle:.1}\">{line}</text>")
-                .expect("a string takes all");
-        }
-        self.nodes.push_str("</g>\n");
-    }
-
-    fn edge(&mut self, path: &[(Point, Point)], dashed: bool) {
-        let [first, second, rest @ ..] = path else { return };
-        let mut d = format!(
-            "M{:.1} {:.1}C{:.1} {:.1} {:.1} {:.1} {:.1} {:.1}",
-            first.0.x, first.0.y, first.1.x, first.1.y, second.0.x, second.0.y, second.1.x, second.1.y
-        );
-        for point in rest {
-            write!(d, "S{:.1} {:.1} {:.1} {:.1}", point.0.x, point.0.y, point.1.x, point.1.y)
-                .expect("a string takes all");
-        }
-        for point in path {
-            self.grow(point.1.x.max(point.0.x), point.1.y);
-        }
-        let dash = if dashed { " class=\"order\"" } else { "" };
-        writeln!(self.edges, "<path{dash} d=\"{d}\" marker-end=\"url(#lw-arrow)\"/>").expect("a string takes all");
-    }
-
-    /// Places nodes in rows by their distance from the sources: quick for any size.
-    fn in_rows(&mut self, links: &[(usize, usize, bool)]) {
-        let count = self.picture.nodes.len();
-        let mut row = vec![0usize; count];
-        let mut waiting = vec![0usize; count];
-        let mut after: Vec<Vec<usize>> = vec![Vec::new(); count];
-        for (from, to, _) in links {
-            waiting[*to] += 1;
-            after[*from].push(*to);
-        }
-        let mut open: Vec<usize> = (0..count).filter(|node| waiting[*node] == 0).collect();
-        while let Some(node) = open.pop() {
-            for to in &after[node] {
-                row[*to] = row[*to].max(row[node] + 1);
-                waiting[*to] -= 1;
-                if waiting[*to] == 0 {
-                    open.push(*to);
-                }
-            }
-        }
-        let mut ends = vec![0.0f64; row.iter().max().map_or(0, |last| last + 1)];
-        let height = height_of("one line");
-        let mut places = Vec::with_capacity(count);
-        for (node, row) in self.picture.nodes.iter().zip(&row) {
-            let width = width_of(&node.label);
-            let (x, y) = (ends[*row] + 16.0, *row as f64 * (height * 2.5) + 16.0);
-            ends[*row] = x + width;
-            places.push((x, y, width));
-            self.node(x, y, width, height_of(&node.label));
-        }
-        for (from, to, order_only) in links {
-            let (a, b) = (places[*from], places[*to]);
-            let (start, end) = (Point::new(a.0 + a.2 / 2.0, a.1 + height), Point::new(b.0 + b.2 / 2.0, b.1));
-            let bend = (end.y - start.y) / 2.0;
-            let path = [(start, Point::new(start.x, start.y + bend)), (Point::new(end.x, end.y - bend), end)];
-            self.edge(&path, *order_only);
-        }
-    }
-
-    fn document(self) -> String {
-        let (width, height) = (self.size.0 + 16.0, self.size.1 + 16.0);
-        let mut style = String::new();
-        for look in LOOKS {
-            write!(style, ".lw-graph .{} rect{{fill:{};stroke:{}}}", look.class, look.fill, look.line)
-                .expect("a string takes all");
-        }
-        format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"lw-graph\" width=\"{width:.0}\" height=\"{height:.0}\" \
-             viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\">\n<style>\
-             .lw-graph text{{font:{FONT}px system-ui,'DejaVu Sans',Helvetica,sans-serif;fill:#1c2733;text-anchor:middle}}\
-             .lw-graph text.minor{{font-size:11px;fill:#5a6878}}\
-             .lw-graph rect{{stroke-width:1.2}}\
-             .lw-graph path{{fill:none;stroke:#7b8794;stroke-width:1.2}}.lw-graph path.order{{stroke-dasharray:5 4}}\
-             .lw-graph marker path{{fill:#7b8794;stroke:none}}{style}</style>\n\
-             <defs><marker id=\"lw-arrow\" viewBox=\"0 0 8 8\" refX=\"7.5\" refY=\"4\" markerWidth=\"8\" markerHeight=\"8\" \
-             orient=\"auto\"><path d=\"M0 0.8L8 4L0 7.2z\"/></marker></defs>\n{}{}</svg>\n",
-            self.edges, self.nodes
-        )
-    }
+    out.push_str("</g>\n");
 }
 
-impl RenderBackend for Canvas<'_> {
-    fn draw_rect(&mut self, xy: Point, size: Point, _: &StyleAttr, _: Option<String>, _: Option<ClipHandle>) {
-        self.node(xy.x, xy.y, size.x, size.y);
+fn edge(out: &mut String, route: &[(f64, f64)], order_only: bool) {
+    let Some((x, y)) = route.first() else { return };
+    let mut d = format!("M{:.1} {:.1}", x + MARGIN, y + MARGIN);
+    for (at, pair) in route.windows(2).enumerate() {
+        let ((ax, ay), (bx, by)) = (pair[0], pair[1]);
+        if at % 2 == 0 {
+            let middle = f64::midpoint(ay, by) + MARGIN;
+            write!(
+                d,
+                "C{:.1} {middle:.1} {:.1} {middle:.1} {:.1} {:.1}",
+                ax + MARGIN,
+                bx + MARGIN,
+                bx + MARGIN,
+                by + MARGIN
+            )
+            .expect("a string takes all");
+        } else {
+            write!(d, "L{:.1} {:.1}", bx + MARGIN, by + MARGIN).expect("a string takes all");
+        }
     }
-
-    fn draw_arrow(
-        &mut self,
-        path: &[(Point, Point)],
-        dashed: bool,
-        _: (bool, bool),
-        _: &StyleAttr,
-        _: Option<String>,
-        _: &str,
-    ) {
-        self.edge(path, dashed);
-    }
-
-    // Labels are drawn with their boxes; no other shape is used.
-    fn draw_text(&mut self, _: Point, _: &str, _: &StyleAttr) {}
-    fn draw_line(&mut self, _: Point, _: Point, _: &StyleAttr, _: Option<String>) {}
-    fn draw_circle(&mut self, _: Point, _: Point, _: &StyleAttr, _: Option<String>) {}
-    fn create_clip(&mut self, _: Point, _: Point, _: usize) -> ClipHandle {
-        0
-    }
+    let dash = if order_only { " class=\"order\"" } else { "" };
+    writeln!(out, "<path{dash} d=\"{d}\" marker-end=\"url(#lw-arrow)\"/>").expect("a string takes all");
 }
 
 fn escape(text: &str) -> String {
@@ -470,7 +378,7 @@ mod tests {
 
     #[test]
     fn svg_draws_every_node_and_edge_once_at_any_size() {
-        for count in [3, PLACED_WITH_CARE + 50] {
+        for count in [3, 500] {
             let mut picture = small();
             for i in 3..count {
                 picture.nodes.push(node(&format!("n{i}"), "stage"));

@@ -191,11 +191,15 @@ impl EngineError {
     /// Returns one hint that can be acted on.
     pub fn help(&self) -> Option<String> {
         Some(match self {
-            Self::UnknownTarget { help, .. } | Self::UnknownRun { help, .. } | Self::NoRecord { help, .. } => help.clone(),
+            Self::UnknownTarget { help, .. } | Self::UnknownRun { help, .. } | Self::NoRecord { help, .. } => {
+                help.clone()
+            }
             Self::MissingInputs(missing) => missing.first()?.help.clone(),
             Self::TooManyInputs { .. } => "name the one file, or make the pattern narrower".into(),
             Self::NoProject(_) => "make one with `logweir init`, or name the project with `-C DIR`".into(),
-            Self::Locked { .. } => "wait for it to end; the lock goes with its process, there is nothing to unlock".into(),
+            Self::Locked { .. } => {
+                "wait for it to end; the lock goes with its process, there is nothing to unlock".into()
+            }
             Self::Owned { .. } => "give one of the two another path".into(),
             Self::Frozen { .. } => "restore the outputs, or set `frozen: false` to let the stage run".into(),
             Self::PlanChanged { .. } => "make a new plan with `logweir plan --out FILE`".into(),
@@ -208,7 +212,9 @@ impl EngineError {
                 io::ErrorKind::ReadOnlyFilesystem => "the project must lie on a writable disk".into(),
                 _ => return None,
             },
-            Self::LockFile { .. } => "settle the conflict by taking either side, or delete it; the next run writes it anew".into(),
+            Self::LockFile { .. } => {
+                "settle the conflict by taking either side, or delete it; the next run writes it anew".into()
+            }
             Self::Changing(_) => "wait until it is complete, or point the input at a rotated file or a copy".into(),
             Self::Tool { .. } => "install the tool, or take it from `tools:`".into(),
             Self::Internal(_) => "this is a bug in the program; please report it".into(),

@@ -5,6 +5,8 @@
 //! A stage is decided when everything it takes is final: its key then exists, and if an upstream stage ran and gave the
 //! same bytes as before, the key is an old one and the stage is fresh (early cutoff needs no code of its own).
 
+mod conclude;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,10 +21,10 @@ use crate::error::EngineError;
 use crate::event::{Decision, Event, Level, Reason, ReasonKind, Sink};
 use crate::history::{OutputRecord, RunInfo};
 use crate::index::{Covered, ResultOutput};
-use crate::lockfile::{LockFile, LockedStage};
+use crate::lockfile::LockedStage;
 use crate::manifest::FileFact;
-use crate::runlog::{self, ActionEntry, Entry, RunEntry, Writer};
-use crate::runmap::{self, MapEntry, RunMap};
+use crate::runlog::{self, ActionEntry, Entry, Writer};
+use crate::runmap::{MapEntry, RunMap};
 use crate::schedule::{Budget, Demand, Grant, Schedule, remaining};
 use crate::session::{Session, Verdict, declared};
 use crate::spec::Action;
@@ -97,7 +99,7 @@ struct Running {
 /// The run log, the index or the lock file cannot be written; what was finished before is recorded.
 pub fn run(
     session: &mut Session<'_>,
-    orders: Orders<'_>,
+    orders: &Orders<'_>,
     writer: Writer,
     sink: &dyn Sink,
 ) -> Result<Ended, EngineError> {
@@ -120,7 +122,7 @@ pub fn run(
         ended: Ended { info: orders.info.clone(), internal: false, environment: false },
         began: Instant::now(),
         session,
-        orders: &orders,
+        orders,
         writer,
         sink,
     };
@@ -186,7 +188,9 @@ impl<'s> Coordinator<'_, 's> {
                     self.stopping = true;
                     self.ended.info.interrupted = true;
                 }
-                while !self.stopping && let Some(grant) = self.schedule.start() {
+                while !self.stopping
+                    && let Some(grant) = self.schedule.start()
+                {
                     self.launch(scope, grant, &sender, shared);
                 }
                 if self.running.is_empty() {
@@ -369,7 +373,10 @@ impl<'s> Coordinator<'_, 's> {
         };
         let effect = prepared[index].made.as_ref().is_some_and(|made| made.stage.effect().is_some());
         let passed = |name: &String| env.get(name).map(|value| (name.clone(), value.clone()));
-        let file = |logical: &String| InputFile { logical: logical.clone(), path: places.place_of(logical.trim_end_matches('/')) };
+        let file = |logical: &String| InputFile {
+            logical: logical.clone(),
+            path: places.place_of(logical.trim_end_matches('/')),
+        };
         let files = |slot: &crate::key::SlotRecord| -> Vec<InputFile> {
             slot.iter().flat_map(BTreeMap::keys).filter(|path| !path.starts_with("lineage:")).map(file).collect()
         };
@@ -395,7 +402,12 @@ impl<'s> Coordinator<'_, 's> {
             timeout: stage.policy.timeout,
             root: shared.root,
             scratch: self.orders.temp.join(index.to_string()),
-            log: self.session.cache.join("logs").join(&self.ended.info.run).join(format!("{}.log", file_name(&stage.name))),
+            log: self
+                .session
+                .cache
+                .join("logs")
+                .join(&self.ended.info.run)
+                .join(format!("{}.log", file_name(&stage.name))),
             store: shared.store,
             temp: shared.temp,
             cancelled: shared.cancel,
@@ -410,7 +422,17 @@ impl<'s> Coordinator<'_, 's> {
                 let Some(running) = self.running.get_mut(&index) else { return };
                 running.attempt += 1;
                 let Failure { error, tail, internal, .. } = failure;
-                self.sink.event(&Event::StageFailed { stage, error, log: tail, log_file: running.log.clone(), retry: true, internal });
+                let log_file = running.log.clone();
+                let again = Event::StageStarted {
+                    stage: stage.clone(),
+                    key: running.verdict.key,
+                    threads: running.grant.threads,
+                    attempt: running.attempt,
+                    expected: None,
+                    reasons: Vec::new(),
+                };
+                self.sink.event(&Event::StageFailed { stage, error, log: tail, log_file, retry: true, internal });
+                self.sink.event(&again);
             }
             Message::Ended(index, outcome, seconds) => {
                 let Some(running) = self.running.remove(&index) else { return };
@@ -450,8 +472,10 @@ impl<'s> Coordinator<'_, 's> {
     fn run_instead(&mut self, index: usize, running: Running, digest: &Digest) {
         let mut verdict = running.verdict;
         verdict.decision = Decision::Run;
-        verdict.reasons =
-            vec![Reason::plain(ReasonKind::Output, format!("object {} is missing from the store or corrupt", digest.short()))];
+        verdict.reasons = vec![Reason::plain(
+            ReasonKind::Output,
+            format!("object {} is missing from the store or corrupt", digest.short()),
+        )];
         if self.session.spec.stages[index].policy.frozen {
             let why = format!("object {} is missing from the store or corrupt", digest.short());
             let error = EngineError::Frozen { stage: self.name(index).to_owned(), why };
@@ -465,7 +489,7 @@ impl<'s> Coordinator<'_, 's> {
     }
 
     fn succeeded(&mut self, index: usize, running: Running, success: Success, seconds: f64) -> Result<(), EngineError> {
-        let Running { grant, verdict, started, warnings, .. } = running;
+        let Running { grant, verdict, started, mut warnings, .. } = running;
         self.committer.add(success.objects);
         let manifests: BTreeMap<_, _> = success.manifests.into_iter().map(|(slot, m)| (slot, Arc::new(m))).collect();
         for (slot, record) in &success.outputs {
@@ -476,9 +500,25 @@ impl<'s> Coordinator<'_, 's> {
         let before = verdict.before.as_ref();
         let same = before.is_some_and(|before| !before.is_empty() && before.iter().map(|(s, d)| (s, *d)).eq(digests));
         let cutoff = verdict.decision == Decision::Run && same;
+        let promised = verdict.result.as_ref().filter(|_| !self.session.spec.stages[index].policy.always);
+        if let Some(slot) = promised.and_then(|result| other_bytes(&result.outputs, &success.outputs)) {
+            let text = format!(
+                "output `{slot}` has other bytes than an earlier execution with the same key: it is not reproducible"
+            );
+            warnings.push(text.clone());
+            let stage = self.name(index).to_owned();
+            self.sink.event(&Event::StageMessage { stage, level: Level::Warning, text });
+        }
         let at = if verdict.decision == Decision::Run {
             let session = &*self.session;
-            let used: BTreeSet<&str> = verdict.record.inputs.values().flatten().flat_map(BTreeMap::keys).filter_map(|p| Some(p.split_once(':')?.0)).collect();
+            let used: BTreeSet<&str> = verdict
+                .record
+                .inputs
+                .values()
+                .flatten()
+                .flat_map(BTreeMap::keys)
+                .filter_map(|p| Some(p.split_once(':')?.0))
+                .collect();
             let root = |name: &str| Some((name.to_owned(), session.places.named(name)?.to_string_lossy().into_owned()));
             let action = ActionEntry {
                 key: verdict.key,
@@ -584,7 +624,8 @@ impl<'s> Coordinator<'_, 's> {
         self.state[index] = State::Skipped;
         self.ended.info.skipped += 1;
         let stage = self.name(index).to_owned();
-        self.map.insert(stage.clone(), MapEntry { decision: Decision::Skipped, key: None, at: None, reasons: Vec::new() });
+        self.map
+            .insert(stage.clone(), MapEntry { decision: Decision::Skipped, key: None, at: None, reasons: Vec::new() });
         self.sink.event(&Event::StageSkipped { stage, needs });
     }
 
@@ -593,92 +634,16 @@ impl<'s> Coordinator<'_, 's> {
         self.stopping = true;
         self.fatal.get_or_insert(error);
     }
-
-    /// Skips what was not started, records the run, brings the lock file and the index up to date.
-    fn conclude(mut self) -> Result<Ended, EngineError> {
-        let left: Vec<usize> = (0..self.state.len())
-            .filter(|index| self.orders.selected[*index] && matches!(self.state[*index], State::Waiting | State::Ready))
-            .collect();
-        for index in left {
-            self.skip(index, None);
-        }
-        if let Some(error) = self.fatal.take() {
-            // What was finished is in the log; without this the index would only have to be replayed.
-            let _ = self.session.memo.save();
-            let _ = self.committer.finish();
-            return Err(error);
-        }
-        self.carry_over()?;
-        self.ended.info.seconds = self.began.elapsed().as_secs_f64();
-        self.ended.info.finished = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
-        let mut objects = Vec::new();
-        let map = runmap::save(&self.map, &self.session.store, &mut objects)?;
-        self.committer.add(objects);
-        let roots = self.session.places.all_named();
-        let entry = RunEntry {
-            info: self.ended.info.clone(),
-            map,
-            roots: roots.iter().map(|(name, place)| (name.clone(), place.to_string_lossy().into_owned())).collect(),
-            host: format!("{} ({})", self.orders.host.0, self.orders.host.1),
-            damage: self.orders.damage.clone(),
-        };
-        let entry = Entry::Run(Box::new(entry));
-        let at = self.append(&entry)?;
-        if let Entry::Run(run) = &entry {
-            self.session.index.add_run(at, run);
-        }
-        self.committer.finish()?;
-        if self.session.spec.overrides.is_empty() && self.session.spec.profile.is_none() {
-            write_lock(self.session, &self.orders.lock_path, self.locked, self.writer.head())?;
-        }
-        let saved = self.session.memo.save();
-        saved.map_err(EngineError::io("write", &self.session.cache.join("stat")))?;
-        self.session.index.save()?;
-        let RunInfo { run, executed, restored, fresh, failed, skipped, seconds, .. } = self.ended.info.clone();
-        self.sink.event(&Event::RunFinished { run, executed, restored, fresh, failed, skipped, seconds });
-        Ok(self.ended)
-    }
-
-    /// Stages that were not selected keep what the last run of the pipeline knew of them; so do failed and skipped ones
-    /// keep their place in the log, where the outputs on disk come from.
-    fn carry_over(&mut self) -> Result<(), EngineError> {
-        let spec = self.session.spec;
-        if spec.stages.iter().all(|stage| self.map.get(&stage.name).is_some_and(|entry| entry.at.is_some())) {
-            return Ok(());
-        }
-        let Some(last) = self.session.index.last_run(&self.session.pipeline) else { return Ok(()) };
-        // A lost map loses history, not results.
-        let Ok(before) = runmap::load(&last.map, &self.session.store) else { return Ok(()) };
-        for stage in &spec.stages {
-            let Some(old) = before.get(&stage.name) else { continue };
-            match self.map.get_mut(&stage.name) {
-                Some(entry) if entry.at.is_none() && matches!(entry.decision, Decision::Failed | Decision::Skipped) => {
-                    entry.at = old.at;
-                    entry.key = entry.key.filter(|_| old.at.is_none()).or(old.key);
-                }
-                Some(_) => {}
-                None => {
-                    let kept = MapEntry { decision: Decision::Kept, reasons: Vec::new(), ..old.clone() };
-                    self.map.insert(stage.name.clone(), kept);
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
-fn write_lock(
-    session: &Session<'_>,
-    path: &Path,
-    locked: BTreeMap<String, LockedStage>,
-    head: Digest,
-) -> Result<(), EngineError> {
-    let first = runlog::line_at(&session.cache, 0)?.digest();
-    let names: BTreeSet<&str> = session.spec.stages.iter().map(|stage| stage.name.as_str()).collect();
-    let mut lock = LockFile { log: Some((first, head)), stages: session.lock.stages.clone() };
-    lock.stages.retain(|name, _| names.contains(name.as_str()));
-    lock.stages.extend(locked);
-    lock.write(path)
+/// Returns an output slot whose bytes are not those of an earlier execution.
+fn other_bytes<'o>(
+    before: &BTreeMap<String, ResultOutput>,
+    now: &'o BTreeMap<String, OutputRecord>,
+) -> Option<&'o String> {
+    now.iter()
+        .find(|(slot, record)| before.get(*slot).is_some_and(|o| o.fact.digest != record.digest))
+        .map(|(slot, _)| slot)
 }
 
 /// Returns a stage's name as a file name: letters, digits and `-_[]=,.` stay.

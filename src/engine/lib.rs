@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Pure (no files, clock, environment or threads; take values, give values): `spec`, `graph`, `key`, `plan`,
-//! `schedule`, `lineage`. IO, each behind a small interface: `source`, `statcache`, `store`, `publish`, `shell`,
-//! `runlog`, `index`, `execute`. The [`engine`] module is the façade that the program uses.
+//! `schedule`, `wiring`, `lineage`, `draw`. IO, each behind a small interface: `sources`, `statcache`, `store`,
+//! `publish`, `shell`, `runlog`, `index`, `session`, `work`, `execute`. The [`engine`] module is the façade that the program uses.
 //!
 //! Invariant: the engine has no word for what stages compute; it knows files, digests, commands and parameters.
 //! Invariant: a stage sees its declared inputs, its parameters, scratch output paths, a thread budget and an event
@@ -34,7 +34,9 @@ pub mod key;
 pub mod lineage;
 pub mod lockfile;
 pub mod manifest;
+mod memory;
 pub mod plan;
+pub mod project;
 pub mod publish;
 mod questions;
 pub mod records;

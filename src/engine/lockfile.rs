@@ -96,8 +96,8 @@ impl LockFile {
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut lock = Self::default();
         let (mut log, mut head) = (None, None);
-        let mut current: Option<(Option<String>, Option<Digest>, BTreeMap<String, OutputRecord>)> = None;
-        let finish = |lock: &mut Self, block: Option<(Option<String>, Option<Digest>, BTreeMap<_, _>)>| match block {
+        let mut current: Option<Block> = None;
+        let finish = |lock: &mut Self, block: Option<Block>| match block {
             Some((Some(name), Some(key), outputs)) => {
                 lock.stages.insert(name, LockedStage { key, outputs });
                 true
@@ -119,7 +119,9 @@ impl LockFile {
                 (Some(("version", "1")), None) => {}
                 (Some(("log", value)), None) => log = Some(digest(value)?),
                 (Some(("head", value)), None) => head = Some(digest(value)?),
-                (Some(("name", value)), Some(block)) => block.0 = Some(serde_json::from_str(value).map_err(|_| wrong())?),
+                (Some(("name", value)), Some(block)) => {
+                    block.0 = Some(serde_json::from_str(value).map_err(|_| wrong())?);
+                }
                 (Some(("key", value)), Some(block)) => block.1 = Some(digest(value)?),
                 (Some(("output", value)), Some(block)) => {
                     let (slot, digest, size, mode, path): (String, Digest, u64, String, String) =
@@ -137,6 +139,9 @@ impl LockFile {
     }
 }
 
+/// A block that is being read: name, key, outputs.
+type Block = (Option<String>, Option<Digest>, BTreeMap<String, OutputRecord>);
+
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -147,7 +152,12 @@ mod tests {
 
     #[test]
     fn a_lock_file_survives_its_text_and_a_conflict_is_named() {
-        let output = |path: &str| OutputRecord { path: path.into(), digest: Digest::of_bytes(b"o"), size: 7, executable: path == "b" };
+        let output = |path: &str| OutputRecord {
+            path: path.into(),
+            digest: Digest::of_bytes(b"o"),
+            size: 7,
+            executable: path == "b",
+        };
         let stage = |paths: &[&str]| LockedStage {
             key: Digest::of_bytes(paths.concat().as_bytes()),
             outputs: paths.iter().map(|p| ((*p).to_owned(), output(p))).collect(),

@@ -90,7 +90,11 @@ mod tests {
     use super::*;
 
     fn manifest(files: &[(&str, &str)]) -> Manifest {
-        let fact = |text: &str| FileFact { digest: Digest::of_bytes(text.as_bytes()), size: text.len() as u64, executable: false };
+        let fact = |text: &str| FileFact {
+            digest: Digest::of_bytes(text.as_bytes()),
+            size: text.len() as u64,
+            executable: false,
+        };
         Manifest { files: files.iter().map(|(path, text)| ((*path).to_owned(), fact(text))).collect() }
     }
 

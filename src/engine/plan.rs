@@ -100,7 +100,12 @@ pub fn decide(facts: Facts, stage: &str) -> (Decision, Vec<Reason>) {
             return (Decision::Run, if changed.is_empty() { vec![target] } else { changed });
         }
         Some(EffectState::Unreachable(why)) => {
-            let reason = Reason { kind: ReasonKind::Effect, subject: "the target cannot be asked".to_owned(), old: Value::Null, new: why.into() };
+            let reason = Reason {
+                kind: ReasonKind::Effect,
+                subject: "the target cannot be asked".to_owned(),
+                old: Value::Null,
+                new: why.into(),
+            };
             return (Decision::Run, vec![reason]);
         }
         None => {}
@@ -124,7 +129,9 @@ pub fn differences(saved: &Plan, now: &Plan) -> Vec<String> {
     if saved.overrides != now.overrides {
         lines.push(format!("it was made with {:?}, not with {:?}", saved.overrides, now.overrides));
     }
-    let rows = |plan: &Plan| -> BTreeMap<String, PlanRow> { plan.stages.iter().map(|r| (r.name.clone(), r.clone())).collect() };
+    let rows = |plan: &Plan| -> BTreeMap<String, PlanRow> {
+        plan.stages.iter().map(|r| (r.name.clone(), r.clone())).collect()
+    };
     let (before, mut after) = (rows(saved), rows(now));
     for (name, old) in before {
         match after.remove(&name) {
@@ -145,7 +152,14 @@ mod tests {
     use super::*;
 
     fn facts() -> Facts {
-        Facts { forced: None, executed: true, misplaced: vec![], stored: true, effect: None, changes: Changes::Leaves(vec![]) }
+        Facts {
+            forced: None,
+            executed: true,
+            misplaced: vec![],
+            stored: true,
+            effect: None,
+            changes: Changes::Leaves(vec![]),
+        }
     }
 
     fn kinds(facts: Facts) -> (Decision, Vec<ReasonKind>) {
@@ -161,9 +175,16 @@ mod tests {
         assert_eq!(kinds(facts()), (Decision::Fresh, vec![]));
         assert_eq!(kinds(Facts { forced: Some("--force"), ..facts() }), (Decision::Run, vec![Forced]));
         assert_eq!(kinds(Facts { misplaced: missing(), ..facts() }), (Decision::Restore, vec![Output]));
-        assert_eq!(kinds(Facts { misplaced: missing(), changes: param(), ..facts() }), (Decision::Restore, vec![Param]));
+        assert_eq!(
+            kinds(Facts { misplaced: missing(), changes: param(), ..facts() }),
+            (Decision::Restore, vec![Param])
+        );
         assert_eq!(kinds(Facts { misplaced: missing(), stored: false, ..facts() }), (Decision::Run, vec![Output]));
-        assert_eq!(kinds(Facts { changes: param(), ..facts() }), (Decision::Fresh, vec![]), "equal work of another config");
+        assert_eq!(
+            kinds(Facts { changes: param(), ..facts() }),
+            (Decision::Fresh, vec![]),
+            "equal work of another config"
+        );
         assert_eq!(kinds(Facts { executed: false, changes: param(), ..facts() }), (Decision::Run, vec![Param]));
         assert_eq!(kinds(Facts { executed: false, changes: Changes::Never, ..facts() }), (Decision::Run, vec![New]));
         let effect = |state| Facts { executed: false, effect: Some(state), ..facts() };

@@ -19,10 +19,10 @@ pub(crate) fn lineage(
     history: &History,
     root: &Path,
     target: &str,
-    run: Option<(RunEntry, bool)>,
+    run: Option<(&RunEntry, bool)>,
 ) -> Result<Lineage, EngineError> {
-    let records = RunRecords::of(history, run.as_ref().map(|(run, _)| run))?;
-    let past = run.as_ref().is_some_and(|(_, past)| *past);
+    let records = RunRecords::of(history, run.map(|(run, _)| run))?;
+    let past = run.is_some_and(|(_, past)| past);
     let (name, pointer) = match target.split_once('#') {
         Some((name, pointer)) => (name, Some(pointer)),
         None => (target, None),
@@ -52,9 +52,9 @@ pub(crate) fn lineage(
                     }));
                 }
             },
-            (None, None) => records
-                .read_by_some(&path)
-                .ok_or_else(|| no_record("there is no such file, and no recorded action made or read one".to_owned()))?,
+            (None, None) => records.read_by_some(&path).ok_or_else(|| {
+                no_record("there is no such file, and no recorded action made or read one".to_owned())
+            })?,
         }
     };
     let mut document = lineage::upstream(&records, target, &path, &digest)?;

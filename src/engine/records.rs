@@ -63,7 +63,8 @@ impl History {
             let at = at.ok_or_else(|| unknown(format!("there are {} runs; see `logweir runs`", ats.len())))?;
             return runlog::run_at(&self.cache, at);
         }
-        let mut found: Vec<RunEntry> = self.runs()?.into_iter().filter(|entry| entry.info.run.starts_with(run)).collect();
+        let mut found: Vec<RunEntry> =
+            self.runs()?.into_iter().filter(|entry| entry.info.run.starts_with(run)).collect();
         if let Some(exact) = found.iter().position(|entry| entry.info.run == run) {
             return Ok(found.swap_remove(exact));
         }
@@ -221,7 +222,12 @@ impl<'h> RunRecords<'h> {
     pub fn recorded(&self, path: &str) -> Result<Option<(String, Digest)>, EngineError> {
         let Some((number, slot, inside)) = self.output_at(path) else { return Ok(None) };
         let output = &self.actions[number].outputs[slot];
-        let Some(inside) = inside else { return Ok(Some((output.path.clone(), output.digest))) };
+        // A path in a root stays as it is written.
+        let written = |directory: bool| match path.contains(':') {
+            true => format!("{}{}", path.trim_end_matches('/'), if directory { "/" } else { "" }),
+            false => output.path.clone(),
+        };
+        let Some(inside) = inside else { return Ok(Some((written(output.is_directory()), output.digest))) };
         let Ok(manifest) = self.history.store.manifest(&output.digest) else { return Ok(None) };
         if let Some(fact) = manifest.files.get(&inside) {
             return Ok(Some((path.trim_end_matches('/').to_owned(), fact.digest)));

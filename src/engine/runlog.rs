@@ -43,7 +43,7 @@ pub struct ActionEntry {
     pub seconds: f64,
     /// Thread tokens it had.
     pub threads: usize,
-    /// Most memory of its shell process and children, in bytes, where measured.
+    /// Most memory, in bytes: of a shell stage's processes together; of the whole program while a built-in stage ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<u64>,
     /// What the stage warned of.
@@ -326,7 +326,8 @@ pub fn check(cache: &Path, mut take: impl FnMut(u64, &Digest, Entry)) -> Result<
         match Entry::parse(&line.bytes) {
             Ok((prev, entry)) => {
                 if prev != head {
-                    let what = format!("it follows a line with digest {}, the line before has {}", prev.short(), head.short());
+                    let what =
+                        format!("it follows a line with digest {}, the line before has {}", prev.short(), head.short());
                     damage.push(Damage { line: count, what });
                 }
                 take(line.offset, &digest, entry);
@@ -416,7 +417,8 @@ pub(crate) mod tests {
             fs::write(path_in(dir.path()), &whole[..cut]).unwrap();
             let (count, damage) = check(dir.path(), |_, _, _| {}).unwrap();
             assert_eq!((count, damage.len()), (u64::from(cut >= first), 0), "cut at {cut}");
-            let (len, head) = if cut >= first { (first, Digest::of_bytes(&whole[..first - 1])) } else { (0, genesis()) };
+            let (len, head) =
+                if cut >= first { (first, Digest::of_bytes(&whole[..first - 1])) } else { (0, genesis()) };
             let (mut writer, torn) = Writer::open(dir.path(), head, len as u64).unwrap();
             assert_eq!(torn.is_some(), cut != len);
             if let Some(torn) = torn {

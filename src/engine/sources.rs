@@ -115,7 +115,8 @@ impl Places {
             return Ok(Vec::new());
         }
         let below = &pattern.path[if base.is_empty() { 0 } else { base.len() + 1 }..];
-        let depth = if below.contains("**") || below.contains('{') { usize::MAX } else { below.matches('/').count() + 1 };
+        let depth =
+            if below.contains("**") || below.contains('{') { usize::MAX } else { below.matches('/').count() + 1 };
         let mut found = Vec::new();
         for entry in walkdir::WalkDir::new(&top).follow_links(true).min_depth(1).max_depth(depth) {
             let entry = entry.map_err(|e| EngineError::io("read", &top)(e.into()))?;

@@ -176,7 +176,10 @@ impl StatCache {
 
     fn look(&self, name: &str, place: &Path) -> Result<Option<Entry>, EngineError> {
         let Some(mut before) = Stat::of(place).map_err(EngineError::io("look at", place))? else { return Ok(None) };
-        if !self.rehash && let Some(known) = self.entries.get(name) && known.trusted_for(&before) {
+        if !self.rehash
+            && let Some(known) = self.entries.get(name)
+            && known.trusted_for(&before)
+        {
             return Ok(Some(*known));
         }
         for _ in 0..ATTEMPTS {
@@ -195,7 +198,9 @@ impl StatCache {
         match found {
             Some(entry) => {
                 let same = self.entries.get(name).is_some_and(|old| {
-                    old.stat == entry.stat && old.digest == entry.digest && (old.seen == entry.seen || old.trusted_for(&entry.stat))
+                    old.stat == entry.stat
+                        && old.digest == entry.digest
+                        && (old.seen == entry.seen || old.trusted_for(&entry.stat))
                 });
                 if !same {
                     self.entries.insert(name.into(), entry);

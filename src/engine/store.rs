@@ -163,7 +163,8 @@ impl Store {
         }
         let linked = self.hard_links && shared && !fact.executable && fs::hard_link(&object, to).is_ok();
         if !linked {
-            reflink_copy::reflink_or_copy(&object, to).map_err(|e| TakeError::Other(EngineError::io("write", to)(e)))?;
+            reflink_copy::reflink_or_copy(&object, to)
+                .map_err(|e| TakeError::Other(EngineError::io("write", to)(e)))?;
         }
         let digest = Digest::of_file(to).map_err(|e| TakeError::Other(EngineError::io("read", to)(e)))?;
         if digest != fact.digest {

@@ -114,7 +114,8 @@ impl Check<'_> {
     }
 
     fn outputs(&self, recorded: &[(String, OutputRecord)], report: &mut VerifyReport) {
-        let looked: Vec<(u64, Vec<Finding>)> = recorded.par_iter().map(|(stage, output)| self.output(stage, output)).collect();
+        let looked: Vec<(u64, Vec<Finding>)> =
+            recorded.par_iter().map(|(stage, output)| self.output(stage, output)).collect();
         report.outputs += recorded.len();
         for (bytes, findings) in looked {
             report.bytes += bytes;
@@ -123,9 +124,15 @@ impl Check<'_> {
     }
 
     fn output(&self, stage: &str, output: &OutputRecord) -> (u64, Vec<Finding>) {
-        let finding = |kind, path: &str, detail: String| Finding { kind, path: path.to_owned(), stage: Some(stage.to_owned()), detail };
+        let finding = |kind, path: &str, detail: String| Finding {
+            kind,
+            path: path.to_owned(),
+            stage: Some(stage.to_owned()),
+            detail,
+        };
         let place = self.history.root.join(output.path.trim_end_matches('/'));
-        let unreadable = |e: std::io::Error| finding(FindingKind::OutputChanged, &output.path, format!("cannot be read: {e}"));
+        let unreadable =
+            |e: std::io::Error| finding(FindingKind::OutputChanged, &output.path, format!("cannot be read: {e}"));
         if output.is_directory() {
             if !place.is_dir() {
                 return (0, vec![finding(FindingKind::OutputMissing, &output.path, "is not there".to_owned())]);
@@ -138,7 +145,10 @@ impl Check<'_> {
                 return (now.size(), Vec::new());
             }
             let Ok(then) = self.history.store.manifest(&output.digest) else {
-                return (now.size(), vec![finding(FindingKind::OutputChanged, &output.path, "holds other files".to_owned())]);
+                return (
+                    now.size(),
+                    vec![finding(FindingKind::OutputChanged, &output.path, "holds other files".to_owned())],
+                );
             };
             let different = then.differences(&now).into_iter().map(|(path, then, now)| {
                 let path = format!("{}{path}", output.path);
@@ -159,7 +169,10 @@ impl Check<'_> {
         }
         match hash_file(&place) {
             Ok(now) if now.digest == output.digest => (now.size, Vec::new()),
-            Ok(now) => (now.size, vec![finding(FindingKind::OutputChanged, &output.path, differs(&output.digest, &now.digest))]),
+            Ok(now) => (
+                now.size,
+                vec![finding(FindingKind::OutputChanged, &output.path, differs(&output.digest, &now.digest))],
+            ),
             Err(e) => (0, vec![unreadable(e)]),
         }
     }
@@ -167,7 +180,8 @@ impl Check<'_> {
     fn objects(&self, recorded: &[(String, OutputRecord)], report: &mut VerifyReport) -> Result<(), EngineError> {
         let store = &self.history.store;
         let folder = store.folder();
-        let files = if folder.is_dir() { files_below(folder).map_err(EngineError::io("read", folder))? } else { Vec::new() };
+        let files =
+            if folder.is_dir() { files_below(folder).map_err(EngineError::io("read", folder))? } else { Vec::new() };
         let looked: Vec<(u64, Option<Finding>)> = files.par_iter().map(|(name, path)| object(name, path)).collect();
         report.objects = files.len();
         for (bytes, finding) in looked {
@@ -204,7 +218,9 @@ impl Check<'_> {
             first.get_or_insert(*digest);
             heads.insert(*digest);
             match entry {
-                Entry::Run(run) => noted.extend(run.damage.iter().map(|what| format!("run {} found: {what}", run.info.run))),
+                Entry::Run(run) => {
+                    noted.extend(run.damage.iter().map(|what| format!("run {} found: {what}", run.info.run)));
+                }
                 Entry::Action(action) => {
                     let outputs = action.outputs.into_iter().map(|(slot, o)| (slot, o.digest)).collect();
                     actions.insert((action.pipeline, action.stage, action.key), outputs);
@@ -222,7 +238,11 @@ impl Check<'_> {
             && promised.len > 0
             && !heads.contains(&promised.head)
         {
-            let detail = format!("the index knows {} entries up to {}, which is not in the log", promised.lines, promised.head.short());
+            let detail = format!(
+                "the index knows {} entries up to {}, which is not in the log",
+                promised.lines,
+                promised.head.short()
+            );
             report.findings.push(finding(FindingKind::LogCut, "cache/runlog.jsonl".to_owned(), detail));
         }
         let Some((lock_first, head)) = self.lock.log else { return Ok(()) };
@@ -235,19 +255,24 @@ impl Check<'_> {
             report.findings.push(finding(FindingKind::LogCut, self.lock_name.clone(), detail));
         }
         for (stage, locked) in &self.lock.stages {
-            let effect_only = locked.outputs.is_empty();
             let entry = actions.get(&(self.pipeline.clone(), stage.clone(), locked.key));
             let same = entry.is_some_and(|outputs| {
                 locked.outputs.len() == outputs.len()
                     && locked.outputs.iter().all(|(slot, o)| outputs.get(slot) == Some(&o.digest))
             });
-            if !same && !(effect_only && entry.is_none()) {
+            let unrecorded_effect = locked.outputs.is_empty() && entry.is_none();
+            if !same && !unrecorded_effect {
                 let detail = match entry {
                     Some(_) => "its output digests are not those of the run log".to_owned(),
                     None => format!("the run log has no action with its key {}", locked.key.short()),
                 };
                 let stage = Some(stage.clone());
-                report.findings.push(Finding { kind: FindingKind::LockMismatch, path: self.lock_name.clone(), stage, detail });
+                report.findings.push(Finding {
+                    kind: FindingKind::LockMismatch,
+                    path: self.lock_name.clone(),
+                    stage,
+                    detail,
+                });
             }
         }
         Ok(())
@@ -309,7 +334,8 @@ fn object_name(digest: &Digest) -> String {
 }
 
 fn object(name: &str, path: &Path) -> (u64, Option<Finding>) {
-    let finding = |detail| Some(Finding { kind: FindingKind::ObjectCorrupt, path: name.to_owned(), stage: None, detail });
+    let finding =
+        |detail| Some(Finding { kind: FindingKind::ObjectCorrupt, path: name.to_owned(), stage: None, detail });
     match hash_file(path) {
         Ok(fact) if name.replace('/', "") == fact.digest.to_string() => (fact.size, None),
         Ok(fact) => (fact.size, finding(format!("has content {}", fact.digest.short()))),

@@ -94,7 +94,8 @@ impl Wiring {
             from.remove(&stage);
             data.push(from.iter().copied().collect());
             for need in &s.needs {
-                let needed = names.get(need.as_str()).ok_or_else(|| EngineError::Pipeline(format!("unknown stage `{need}`")))?;
+                let needed =
+                    names.get(need.as_str()).ok_or_else(|| EngineError::Pipeline(format!("unknown stage `{need}`")))?;
                 from.insert(*needed);
             }
             for earlier in &from {
@@ -103,7 +104,8 @@ impl Wiring {
             before.push(from.into_iter().collect());
             wires.push(wired);
         }
-        let order = order(&before, &after).ok_or_else(|| EngineError::Pipeline("the stages form a circle".to_owned()))?;
+        let order =
+            order(&before, &after).ok_or_else(|| EngineError::Pipeline("the stages form a circle".to_owned()))?;
         Ok(Self { wires, data, before, after, order, outputs })
     }
 

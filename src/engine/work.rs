@@ -14,6 +14,7 @@ use crate::digest::Digest;
 use crate::error::{EngineError, Environment};
 use crate::history::OutputRecord;
 use crate::manifest::Manifest;
+use crate::memory::Watch;
 use crate::publish::{Made, Placer, store_output};
 use crate::shell::{self, ShellFailure, ShellJob};
 use crate::stage::{InputFile, Stage, StageContext, StageMessage};
@@ -93,7 +94,7 @@ pub struct Success {
     pub manifests: BTreeMap<String, Manifest>,
     /// New objects in the store.
     pub objects: Vec<PathBuf>,
-    /// Most memory of a shell stage, in bytes.
+    /// Most memory it was seen to have, in bytes.
     pub peak_memory: Option<u64>,
 }
 
@@ -188,7 +189,9 @@ fn attempts(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> Outcome {
         let failure = match result {
             Ok(Ok(success)) => return Outcome::Done(success),
             Ok(Err(error)) => Failure::of(&error),
-            Err(panic) => Failure { error: format!("panicked: {}", message_of(&*panic)), internal: true, ..Failure::default() },
+            Err(panic) => {
+                Failure { error: format!("panicked: {}", message_of(&*panic)), internal: true, ..Failure::default() }
+            }
         };
         let failure = Failure { interrupted: job.cancelled.load(Ordering::Relaxed), ..failure };
         if left == 0 || failure.interrupted || failure.internal {
@@ -225,7 +228,10 @@ fn attempt(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> anyhow::Result
 
     let mut own = OwnWrites::default();
     let peak_memory = match &job.task {
-        Task::Builtin(stage) => run_builtin(job, *stage, inputs, &scratch, home, tell).map(|()| None),
+        Task::Builtin(stage) => {
+            let watch = Watch::begin();
+            run_builtin(job, *stage, inputs, &scratch, home, tell).map(|()| watch.peak())
+        }
         Task::Shell(template) => {
             own = OwnWrites::expect(job, template)?;
             run_shell(job, template, &inputs, &scratch, &home, tell)
@@ -303,7 +309,8 @@ fn run_shell(
     tell: &(dyn Fn(Note) + Send + Sync),
 ) -> anyhow::Result<Option<u64>> {
     let word = |path: &Path| path.strip_prefix(job.root).unwrap_or(path).to_string_lossy().into_owned();
-    let words = inputs.iter().map(|(slot, files)| (slot.clone(), files.iter().map(|f| word(&f.path)).collect())).collect();
+    let words =
+        inputs.iter().map(|(slot, files)| (slot.clone(), files.iter().map(|f| word(&f.path)).collect())).collect();
     let outputs: BTreeMap<String, String> = outputs.iter().map(|(slot, path)| (slot.clone(), word(path))).collect();
     for text in undeclared(job, template, inputs) {
         tell(Note::Message(StageMessage::Warning { text }));
@@ -334,12 +341,18 @@ fn undeclared(job: &Job<'_>, template: &str, inputs: &BTreeMap<String, Vec<Input
             let folder = o.strip_suffix('/');
             o == word || folder == Some(word) || (folder.is_some() && word.starts_with(o.as_str()))
         });
-        if is_output || word.is_empty() || declared.iter().any(|d| path.starts_with(d) || d.starts_with(&path)) || !path.is_file() {
+        if is_output
+            || word.is_empty()
+            || declared.iter().any(|d| path.starts_with(d) || d.starts_with(&path))
+            || !path.is_file()
+        {
             continue;
         }
         let slot: String = Path::new(word)
             .file_stem()
-            .map(|stem| stem.to_string_lossy().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect())
+            .map(|stem| {
+                stem.to_string_lossy().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+            })
             .unwrap_or_default();
         warnings.push(format!(
             "the command names `{word}`, which is no input: a change of it will not be seen; add `{slot}: {word}` under `in`"

@@ -83,16 +83,21 @@ pub(crate) fn reason(reason: &Reason, verbose: bool) -> String {
         _ => match (&reason.old, &reason.new) {
             (Value::Null, Value::Null) if subject.is_empty() => kind.to_owned(),
             (Value::Null, Value::Null) => format!("{kind} {subject}"),
+            (Value::Null, new) if !verbose && holds_digest(new) => format!("{kind} {subject} is new"),
             (Value::Null, new) => format!("{kind} {subject}: new, {}", value(new, verbose)),
+            (old, Value::Null) if !verbose && holds_digest(old) => format!("{kind} {subject} is gone"),
             (old, Value::Null) => format!("{kind} {subject}: gone, was {}", value(old, verbose)),
-            (old, new) if both_digests(old, new) && !verbose => format!("{kind} {subject} changed"),
+            (old, new) if !verbose && holds_digest(old) && holds_digest(new) && kind == subject => {
+                format!("{kind} changed")
+            }
+            (old, new) if !verbose && holds_digest(old) && holds_digest(new) => format!("{kind} {subject} changed"),
             (old, new) => format!("{kind} {subject}: {} → {}", value(old, verbose), value(new, verbose)),
         },
     }
 }
 
-fn both_digests(old: &Value, new: &Value) -> bool {
-    matches!((old, new), (Value::String(a), Value::String(b)) if is_digest(a) && is_digest(b))
+fn holds_digest(value: &Value) -> bool {
+    value.as_str().is_some_and(is_digest)
 }
 
 /// The first reasons, and how many more there are.
@@ -126,6 +131,7 @@ mod tests {
         assert_eq!(of(ReasonKind::Param, Value::Null, json!(2)), "param threshold.beta: new, 2");
         let (a, b) = ("a".repeat(64), "b".repeat(64));
         assert_eq!(of(ReasonKind::Input, json!(a), json!(b)), "input threshold.beta changed");
+        assert_eq!(of(ReasonKind::Input, json!(a), Value::Null), "input threshold.beta is gone");
         assert_eq!(of(ReasonKind::New, Value::Null, Value::Null), "never run before");
     }
 

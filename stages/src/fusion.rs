@@ -1,10 +1,10 @@
 //! The `fusion` kind: one score per session from the supervised model, the autoencoder and the benign profile.
 //!
-//! Inputs are bounded (an unbounded one can drag the fusion below its best member): the squashed margin, and squashed
-//! conformal surprises against benign validation. Weights are fitted by logistic regression on train sessions with
+//! Inputs are bounded (an unbounded one can drag the fusion below its best member): the squashed margin, and error and
+//! distance on a logarithmic scale up to where they are clearly unusual. Weights are fitted by logistic regression on train sessions with
 //! out-of-fold scores, and anomalies once more with scores of models that never saw their type, so that the fusion does
 //! not learn to trust the supervised model alone. With too few labelled anomalies the score is the mean of the inputs
-//! instead. The raw scores enter, not calibrated ones: the order of sessions survives.
+//! instead, error and distance then being squashed conformal surprises against benign validation. The raw scores enter, not calibrated ones: the order of sessions survives.
 
 mod regression;
 
@@ -55,13 +55,21 @@ pub fn kind() -> StageKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FusionParams {
-    /// Fewest labelled train anomalies for fitted weights; with fewer the score is the mean of the inputs.
+    /// Fewest labelled train anomalies for fitted weights; with fewer the score is the mean of conformal inputs.
     pub min_anomalies: u32,
     /// L2 regularisation of the weights.
     pub alpha: f64,
-    /// Margin (log-odds) of the supervised model at which its input has moved by 0.23 from 0.5; larger is flatter.
+    /// Margin of the supervised model, in log-odds, at which its input is 0.73 (0.5 at margin 0); larger is flatter.
     pub margin_scale: f64,
-    /// Surprise (`-ln p`) at which the input of the autoencoder or the profile is 0.5.
+    /// Error of the autoencoder that is clearly unusual. Its inputs are standardised: at 1 it does no better than the
+    /// benign mean. Raised to the 99 % quantile of benign validation where that is higher.
+    pub ae_scale: f64,
+    /// Distance to the benign profile that is clearly unusual. At 1 about one event of a common template is missing or
+    /// added. Raised to the 99 % quantile of benign validation where that is higher.
+    pub profile_scale: f64,
+    /// At this multiple of its scale a model is as sure as it can be; beyond, only ties are broken.
+    pub cap: f64,
+    /// Without fitted weights: surprise (`-ln p` against benign validation) at which an input is 0.5.
     pub surprise_scale: f64,
     /// Fit on scores of models that never saw an anomaly's type, too.
     pub leave_type_out: bool,
@@ -69,14 +77,29 @@ pub struct FusionParams {
 
 impl Default for FusionParams {
     fn default() -> Self {
-        Self { min_anomalies: 10, alpha: 1.0, margin_scale: 4.0, surprise_scale: 5.0, leave_type_out: true }
+        Self {
+            min_anomalies: 10,
+            alpha: 5.0,
+            margin_scale: 2.0,
+            ae_scale: 1.0,
+            profile_scale: 1.0,
+            cap: 3.0,
+            surprise_scale: 5.0,
+            leave_type_out: true,
+        }
     }
 }
 
 impl Params for FusionParams {
     fn check(&self) -> Vec<ParamError> {
         let mut errors = Vec::new();
-        for (path, value) in [("margin_scale", self.margin_scale), ("surprise_scale", self.surprise_scale)] {
+        for (path, value) in [
+            ("margin_scale", self.margin_scale),
+            ("surprise_scale", self.surprise_scale),
+            ("ae_scale", self.ae_scale),
+            ("profile_scale", self.profile_scale),
+            ("cap", self.cap),
+        ] {
             if !(value > 0.0 && value.is_finite()) {
                 errors.push(ParamError::new(path, "must be above 0"));
             }
@@ -87,6 +110,9 @@ impl Params for FusionParams {
         errors
     }
 }
+
+/// Most normal train sessions that weights are fitted on.
+const MOST_NORMALS: usize = 40_000;
 
 /// The stage.
 pub struct Fusion(FusionParams);
@@ -113,16 +139,27 @@ pub enum Squash {
         /// Benign validation scores.
         reference: Conformal,
     },
+    /// `r = ln(1 + score / scale) / ln(1 + cap)`; beyond 1 it goes on to 1.001 without reaching it.
+    Ratio {
+        /// A clearly unusual score.
+        scale: f64,
+        /// Multiple of `scale` from which on only ties are broken.
+        cap: f64,
+    },
 }
 
 impl Squash {
-    /// Returns the bounded input, in [0, 1], strictly growing with the score up to the precision of f64.
+    /// Returns the bounded input, in [0, 1.001), strictly growing with the score up to the precision of f64.
     pub fn at(&self, score: f64) -> f64 {
         match self {
             Self::Margin { scale } => 1.0 / (1.0 + (-score / scale).exp()),
             Self::Surprise { scale, reference } => {
                 let s = reference.surprise(score).max(0.0);
                 s / (s + scale)
+            }
+            Self::Ratio { scale, cap } => {
+                let r = (score.max(0.0) / scale).ln_1p() / cap.ln_1p();
+                if r <= 1.0 { r } else { 1.0 + 1e-3 * (1.0 - 1.0 / r) }
             }
         }
     }
@@ -209,7 +246,10 @@ impl Model {
 /// Raw scores of one model, by session.
 struct Member {
     name: &'static str,
+    /// For fitted weights.
     squash: Squash,
+    /// For the mean of inputs.
+    conformal: Squash,
     raw: Vec<f64>,
     /// Scores that did not see the session's block.
     oof: Vec<f64>,
@@ -372,15 +412,19 @@ fn complete(table: &ScoreTable, column: &str) -> anyhow::Result<Vec<f64>> {
 }
 
 impl Fusion {
-    fn surprise(&self, reference: Conformal) -> Squash {
-        Squash::Surprise { scale: self.0.surprise_scale, reference }
+    /// How an error or a distance is bounded: for fitted weights, and for the mean of inputs.
+    fn bounds(&self, reference: Conformal, scale: f64) -> (Squash, Squash) {
+        let ratio = Squash::Ratio { scale: reference.quantile(0.99).max(scale), cap: self.0.cap };
+        (ratio, Squash::Surprise { scale: self.0.surprise_scale, reference })
     }
 
     fn lgbm(&self, directory: Option<&Path>, traces: &Traces) -> anyhow::Result<Option<(Member, Vec<f64>)>> {
         let Some((table, _)) = table(directory, traces)? else { return Ok(None) };
+        let squash = Squash::Margin { scale: self.0.margin_scale };
         let member = Member {
             name: "lgbm",
-            squash: Squash::Margin { scale: self.0.margin_scale },
+            conformal: squash.clone(),
+            squash,
             raw: complete(&table, "raw")?,
             oof: complete(&table, "raw_oof")?,
             lto: complete(&table, "raw_lto")?,
@@ -393,8 +437,8 @@ impl Fusion {
         let directory = directory.context("a table has a directory")?;
         let scaler: crate::autoencoder::Scaler = read_json(&directory.join("scaler.json"))?;
         let raw = complete(&table, "error")?;
-        let squash = self.surprise(scaler.reference);
-        let member = Member { name: "ae", squash, oof: raw.clone(), lto: raw.clone(), raw };
+        let (squash, conformal) = self.bounds(scaler.reference, self.0.ae_scale);
+        let member = Member { name: "ae", squash, conformal, oof: raw.clone(), lto: raw.clone(), raw };
         Ok(Some((member, complete(&table, "z")?, complete(&table, "bounded")?)))
     }
 
@@ -406,9 +450,11 @@ impl Fusion {
         let Some((table, _)) = table(directory, traces)? else { return Ok(None) };
         let directory = directory.context("a table has a directory")?;
         let oof = complete(&table, "distance_oof")?;
+        let (squash, conformal) = self.bounds(crate::profile::reference(directory)?, self.0.profile_scale);
         let member = Member {
             name: "profile",
-            squash: self.surprise(crate::profile::reference(directory)?),
+            squash,
+            conformal,
             raw: complete(&table, "distance")?,
             lto: oof.clone(),
             oof,
@@ -430,11 +476,15 @@ impl Fusion {
         let anomalies = known.iter().filter(|k| k.1).count();
         let normals = known.len() - anomalies;
         let training = json!({"sessions": known.len(), "anomalies": anomalies, "rows": known.len()});
-        let input = |m: &Member, weight| Input { name: m.name.to_owned(), squash: m.squash.clone(), weight };
+        let input = |m: &Member, squash: &Squash, weight| Input {
+            name: m.name.to_owned(),
+            squash: squash.clone(),
+            weight,
+        };
         let mean = |why: String| Model {
             rule: Rule::Mean,
             why,
-            inputs: members.iter().map(|m| input(m, 1.0 / members.len() as f64)).collect(),
+            inputs: members.iter().map(|m| input(m, &m.conformal, 1.0 / members.len() as f64)).collect(),
             intercept: 0.0,
         };
         let needed = self.0.min_anomalies.max(1) as usize;
@@ -445,19 +495,33 @@ impl Fusion {
             );
             return Ok((mean(why), training));
         }
-        let mut rows = Vec::new();
-        let mut targets = Vec::new();
-        for &(s, label) in &known {
-            rows.push(members.iter().map(|m| m.squash.at(m.oof[s])).collect::<Vec<_>>());
+        let (mut rows, mut targets) = (Vec::new(), Vec::new());
+        let mut add = |scores: fn(&Member) -> &[f64], s: usize, label: bool| {
+            rows.push(members.iter().map(|m| m.squash.at(scores(m)[s])).collect::<Vec<_>>());
             targets.push(label);
-            if self.0.leave_type_out {
-                rows.push(members.iter().map(|m| m.squash.at(m.lto[s])).collect());
-                targets.push(label);
+        };
+        // Every n-th normal session is enough; anomalies all count, and once more as never seen before. The intercept
+        // is put right for both (case-control sampling, Prentice and Pyke 1979).
+        let every = normals.div_ceil(MOST_NORMALS).max(1);
+        let mut kept = 0;
+        for (i, &(s, _)) in known.iter().filter(|k| !k.1).enumerate() {
+            if i % every == 0 {
+                add(|m| &m.oof, s, false);
+                kept += 1;
             }
         }
+        for &(s, _) in known.iter().filter(|k| k.1) {
+            add(|m| &m.oof, s, true);
+            if self.0.leave_type_out {
+                add(|m| &m.lto, s, true);
+            }
+        }
+        let copies = if self.0.leave_type_out { 2.0 } else { 1.0 };
+        let shift = (f64::from(kept) / normals as f64 / copies).ln();
         match regression::fit(&rows, &targets, self.0.alpha)? {
             Some((weights, intercept)) => {
-                let inputs = members.iter().zip(&weights).map(|(m, &w)| input(m, w)).collect();
+                let intercept = intercept + shift;
+                let inputs = members.iter().zip(&weights).map(|(m, &w)| input(m, &m.squash, w)).collect();
                 let why = format!("{anomalies} labelled anomalies and {normals} labelled normal sessions in train");
                 Ok((Model { rule: Rule::Logistic, why, inputs, intercept }, training))
             }

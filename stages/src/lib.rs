@@ -24,6 +24,7 @@ pub mod profile;
 pub mod fusion;
 
 pub mod score;
+pub mod score_logs;
 
 pub mod evaluate;
 pub mod export;

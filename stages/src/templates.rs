@@ -65,7 +65,8 @@ impl Default for DrainParams {
 }
 
 impl DrainParams {
-    fn limits(&self) -> Limits {
+    /// As the tree takes them.
+    pub fn limits(&self) -> Limits {
         let Self { depth, similarity, max_children, min_values } = *self;
         Limits { depth, similarity, max_children, min_values }
     }

@@ -1,1 +1,11 @@
+//! The program as a user meets it: every test runs the binary in a project of its own.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod errors;
+mod history;
+mod incremental;
+mod interrupt;
+mod shapes;
+mod shipped;
+mod support;

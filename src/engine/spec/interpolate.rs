@@ -37,7 +37,9 @@ pub(super) struct Scope<'a> {
 }
 
 /// A problem with one reference of a text.
-pub(super) struct Fault {
+type Fault = Box<Trouble>;
+
+struct Trouble {
     problem: Problem,
     help: Option<String>,
     /// The reference as written.
@@ -66,7 +68,8 @@ fn walk(value: &mut Value, scope: &Scope<'_>, mode: Mode, pointer: &str, sources
         Value::String(text) if text.contains("${") => match expand_text(text, scope, mode) {
             Ok(expanded) => *value = expanded,
             Err(faults) => {
-                for Fault { problem, help, needle } in faults {
+                for fault in faults {
+                    let Trouble { problem, help, needle } = *fault;
                     let error = sources.fail(pointer, Part::Value, &needle, problem);
                     error.help = error.help.take().or(help);
                 }
@@ -123,11 +126,11 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, Fault> {
             depth == 0
         });
         let Some((close, _)) = close else {
-            return Err(Fault {
+            return Err(Box::new(Trouble {
                 problem: Problem::BadInterpolation("`${` without its `}`".to_owned()),
                 help: Some("`$${` stands for a plain `${`".to_owned()),
                 needle: rest[at..].lines().next().unwrap_or_default().to_owned(),
-            });
+            }));
         };
         if !plain.is_empty() {
             pieces.push(Piece::Text(std::mem::take(&mut plain)));
@@ -164,13 +167,13 @@ fn expand_text(text: &str, scope: &Scope<'_>, mode: Mode) -> Result<Value, Vec<F
         let mode = if mode == Mode::Command { mode } else { Mode::Text };
         match look_up(inside, scope, mode).map(|value| in_text(&value, mode)) {
             Ok(Some(text)) => out.push_str(&text),
-            Ok(None) => faults.push(Fault {
+            Ok(None) => faults.push(Box::new(Trouble {
                 problem: Problem::BadInterpolation(format!(
                     "`${{{inside}}}` is no plain value, so it cannot be part of a text"
                 )),
                 help: None,
                 needle: format!("${{{inside}}}"),
-            }),
+            })),
             Err(fault) => faults.push(fault),
         }
     }
@@ -212,7 +215,7 @@ const NAMESPACES: [&str; 6] = ["vars", "env", "with", "matrix", "in", "out"];
 
 /// Resolves the inside of one `${...}`.
 fn look_up(inside: &str, scope: &Scope<'_>, mode: Mode) -> Result<Value, Fault> {
-    let fault = |problem, help: Option<String>| Fault { problem, help, needle: format!("${{{inside}}}") };
+    let fault = |problem, help: Option<String>| Box::new(Trouble { problem, help, needle: format!("${{{inside}}}") });
     let (name, default) = match inside.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (inside, None),
@@ -273,7 +276,7 @@ fn look_up(inside: &str, scope: &Scope<'_>, mode: Mode) -> Result<Value, Fault> 
 }
 
 fn slot_reference(inside: &str, side: &str, slot: &str, scope: &Scope<'_>, mode: Mode) -> Result<Value, Fault> {
-    let fault = |problem, help: Option<String>| Fault { problem, help, needle: format!("${{{inside}}}") };
+    let fault = |problem, help: Option<String>| Box::new(Trouble { problem, help, needle: format!("${{{inside}}}") });
     let Some([inputs, outputs]) = scope.slots.as_ref().filter(|_| mode == Mode::Command) else {
         let problem = Problem::BadInterpolation(format!("`${{{inside}}}` is a path that only a command can use"));
         return Err(fault(problem, Some("`${in.*}` and `${out.*}` belong in `run`".to_owned())));
@@ -305,7 +308,9 @@ fn typed(text: String, mode: Mode) -> Value {
         return Value::String(text);
     }
     match serde_json::from_str::<Value>(&text) {
-        Ok(value @ (Value::Number(_) | Value::Bool(_))) if value.to_string() == text => value,
+        Ok(value @ Value::Bool(_)) => value,
+        // `007` and `1e3` are numbers too, but other ones than they look.
+        Ok(Value::Number(number)) if number.to_string() == text => Value::Number(number),
         _ => Value::String(text),
     }
 }

@@ -9,7 +9,7 @@ use super::error::{Problem, SpecErrors};
 use super::interpolate::{self, Mode, Scope};
 use super::source::{Part, Sources};
 use super::spans::join;
-use super::{Spec, merge, raw, secret};
+use super::{Spec, links, merge, raw, secret};
 use crate::graph::{self, Dag};
 use crate::stage::Registry;
 use crate::suggest::did_you_mean;
@@ -97,7 +97,7 @@ fn read(
     match graph::link(&spec) {
         Ok(dag) => (sources.count() == 0).then_some((spec, dag)),
         Err(faults) => {
-            check::place_faults(&spec, &faults, sources);
+            links::place_faults(&spec, &faults, sources);
             None
         }
     }
@@ -291,11 +291,9 @@ pub(super) fn typed<T: DeserializeOwned + schemars::JsonSchema>(
 /// Reports every password in a value.
 pub(super) fn refuse_passwords(value: &Value, pointer: &str, place: &'static str, sources: &mut Sources) {
     match value {
-        Value::String(text) => {
-            if secret::password_in(text).is_some() {
-                let help = "credentials come from LOGWEIR_POSTGRES, the PG* variables or a name in `secrets`";
-                sources.fail(pointer, Part::Value, "", Problem::Password(place)).help = Some(help.to_owned());
-            }
+        Value::String(text) if secret::password_in(text).is_some() => {
+            let help = "credentials come from LOGWEIR_POSTGRES, the PG* variables or a name in `secrets`";
+            sources.fail(pointer, Part::Value, "", Problem::Password(place)).help = Some(help.to_owned());
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {

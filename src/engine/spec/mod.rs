@@ -6,6 +6,7 @@
 mod check;
 mod error;
 mod interpolate;
+mod links;
 mod load;
 mod merge;
 pub(crate) mod paths;
@@ -58,6 +59,7 @@ impl From<ProjectPath> for String {
     }
 }
 
+#[expect(clippy::infallible_try_from, reason = "callers treat a text from a record as one that could be refused")]
 impl TryFrom<String> for ProjectPath {
     type Error = std::convert::Infallible;
 

@@ -392,15 +392,12 @@ pub(super) fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Vec<Misfit>>
     let mut rest = value.clone();
     // Each round removes a value, so this ends; a document with more misfits than this needs no longer list.
     for _ in 0..100 {
-        let error = match serde_path_to_error::deserialize::<_, T>(&rest) {
-            Ok(_) => break,
-            Err(error) => error,
-        };
+        let Err(error) = serde_path_to_error::deserialize::<_, T>(&rest) else { break };
         let mut pointer = String::new();
         for segment in error.path() {
             match segment {
                 serde_path_to_error::Segment::Seq { index } => {
-                    pointer = super::spans::join(&pointer, &index.to_string())
+                    pointer = super::spans::join(&pointer, &index.to_string());
                 }
                 serde_path_to_error::Segment::Map { key } => pointer = super::spans::join(&pointer, key),
                 _ => break,

@@ -40,7 +40,7 @@ pub(super) fn memory(text: &str) -> Option<u64> {
         _ => return None,
     };
     let bytes = number * 1024f64.powi(power);
-    (bytes >= 1.0 && bytes < 1e18).then_some(bytes as u64)
+    (1.0..1e18).contains(&bytes).then_some(bytes as u64)
 }
 
 pub(super) fn duration(text: &str) -> Option<Duration> {

@@ -1,7 +1,8 @@
 use super::*;
 
 fn member(name: &'static str, raw: Vec<f64>, lto: Vec<f64>) -> Member {
-    Member { name, squash: Squash::Margin { scale: 1.0 }, oof: raw.clone(), raw, lto }
+    let squash = Squash::Margin { scale: 1.0 };
+    Member { name, conformal: squash.clone(), squash, oof: raw.clone(), raw, lto }
 }
 
 fn split(n: usize) -> Split {
@@ -40,7 +41,11 @@ fn scores_of_types_never_seen_move_weight_to_the_models_that_hold_up() {
 #[test]
 fn squashed_scores_are_bounded_and_keep_the_order() {
     let reference = Conformal::fit(&(0..50).map(f64::from).collect::<Vec<_>>()).unwrap();
-    let squash = Squash::Surprise { scale: 5.0, reference };
-    let values: Vec<f64> = [0.0, 10.0, 49.0, 50.0, 60.0, 1e6].iter().map(|&s| squash.at(s)).collect();
-    assert!(values.windows(2).all(|w| w[0] < w[1]) && values[0] >= 0.0 && values[5] < 1.0, "{values:?}");
+    for squash in [Squash::Surprise { scale: 5.0, reference }, Squash::Ratio { scale: 2.0, cap: 3.0 }] {
+        let values: Vec<f64> = [0.0, 5.0, 6.0, 7.0, 49.0, 50.0, 60.0, 1e6].iter().map(|&s| squash.at(s)).collect();
+        assert!(values.windows(2).all(|w| w[0] < w[1]), "{values:?}");
+        assert!(values[0] >= 0.0 && values[7] < 1.001, "{values:?}");
+    }
+    // ln(1 + 6/2) = ln(1 + 3).
+    assert_eq!(Squash::Ratio { scale: 2.0, cap: 3.0 }.at(6.0), 1.0);
 }

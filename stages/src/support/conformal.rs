@@ -64,6 +64,13 @@ impl Conformal {
         -(-self.surprise(score)).exp_m1()
     }
 
+    /// Returns the lowest reference score that at least a share `q` of the reference does not exceed.
+    pub fn quantile(&self, q: f64) -> f64 {
+        let needed = q * self.at_most.last().copied().unwrap_or(0.0);
+        let at = self.at_most.partition_point(|&n| n < needed);
+        self.scores.get(at).or(self.scores.last()).copied().unwrap_or(0.0)
+    }
+
     /// Returns how many standard deviations a score lies above the mean of the reference.
     pub fn z(&self, score: f64) -> f64 {
         (score - self.mean) / self.deviation

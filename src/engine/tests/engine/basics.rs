@@ -231,11 +231,13 @@ stages:
 
 #[test]
 fn a_glob_over_sources_sees_files_come_and_go() {
-    let lab = Lab::new("
+    let lab = Lab::new(
+        "
 roots: { raw: elsewhere }
 stages:
   g: { uses: concat, in: { in: 'raw:*.log' }, out: { out: out/g } }
-");
+",
+    );
     lab.write("elsewhere/1.log", "1");
     lab.run();
     lab.write("elsewhere/2.log", "2");
@@ -249,18 +251,24 @@ stages:
 
 #[test]
 fn a_root_inside_the_project_may_be_made_by_a_stage() {
-    let lab = Lab::new("
+    let lab = Lab::new(
+        "
 roots: { raw: made }
 stages:
   read: { uses: concat, in: { in: 'raw:*.txt' }, out: { out: out/read } }
   sub: { uses: concat, in: { in: raw:sub/1.txt }, out: { out: out/sub } }
   make: { uses: spread, in: { in: src/lines }, out: { out: made/ } }
-");
+",
+    );
     lab.write("src/lines", "x\ny\n");
     let ran = lab.run();
     assert_eq!(ran.executed(), ["make", "read", "sub"]);
     assert_eq!((lab.read("out/read"), lab.read("out/sub")), ("x\n".to_owned(), "y\n".to_owned()));
     lab.settled();
+    let document = lab.engine().lineage("raw:sub/1.txt", None).unwrap();
+    assert_eq!(document.nodes.last().unwrap().path.as_deref(), Some("raw:sub/1.txt"));
+    let document = lab.engine().lineage("out/sub", None).unwrap();
+    assert_eq!(document.nodes[0].path.as_deref(), Some("src/lines"), "through the root to what made it");
     lab.write("src/lines", "X\ny\n");
     assert_eq!(lab.run().executed(), ["make", "read"]);
     lab.settled();
@@ -289,11 +297,13 @@ fn a_renamed_project_keeps_its_results_and_a_renamed_stage_too() {
 
 #[test]
 fn equal_work_is_shared_between_stages_of_different_names_and_paths() {
-    let lab = Lab::new("
+    let lab = Lab::new(
+        "
 stages:
   one: { uses: concat, in: { in: src/a.txt }, out: { out: out/one } }
   two: { uses: concat, in: { in: src/a.txt }, out: { out: out/two } , needs: [one] }
-");
+",
+    );
     lab.write("src/a.txt", "a");
     let ran = lab.run();
     assert_eq!(ran.counts(), [1, 1, 0, 0, 0]);
@@ -302,4 +312,13 @@ stages:
     let document = lab.engine().lineage("out/two", None).unwrap();
     let paths: Vec<&str> = document.nodes.iter().filter_map(|n| n.path.as_deref()).collect();
     assert_eq!(paths, ["src/a.txt", "out/two"]);
+}
+
+#[test]
+fn other_bytes_under_the_same_key_draw_a_warning() {
+    let lab = Lab::new("stages:\n  n: { uses: nondet, out: { out: out/n } }\n");
+    assert!(lab.run().warnings().is_empty());
+    let ran = lab.run_with(&RunOptions { force: vec!["n".into()], ..RunOptions::default() });
+    assert!(ran.warnings()[0].contains("not reproducible"), "{:?}", ran.warnings());
+    lab.settled();
 }

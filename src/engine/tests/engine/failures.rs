@@ -188,7 +188,9 @@ fn a_killed_run_leaves_nothing_that_lies() {
 
 #[test]
 fn an_input_that_changes_while_it_is_read_gives_no_result() {
-    let lab = Lab::new("stages:\n  s: { run: 'cat ${in.i} > ${out.o}; echo more >> ${in.i}', in: { i: src/a.txt }, out: { o: out/s } }\n");
+    let lab = Lab::new(
+        "stages:\n  s: { run: 'cat ${in.i} > ${out.o}; echo more >> ${in.i}', in: { i: src/a.txt }, out: { o: out/s } }\n",
+    );
     lab.write("src/a.txt", "a");
     let ran = lab.run_with(&RunOptions::default());
     assert_eq!(ran.counts(), [0, 0, 0, 1, 0]);
@@ -210,10 +212,19 @@ fn a_cut_or_changed_log_is_found_and_named() {
     let found = verify();
     assert!(found.findings.iter().any(|f| f.kind == FindingKind::LogCut && f.path == "pipeline.lock"), "{found:?}");
     assert_eq!(found.exit_code(), 1);
+    // The run says so once and records it; the evidence stays.
+    let ran = lab.run();
+    assert!(ran.warnings()[0].contains("the run log was cut or changed"), "{:?}", ran.warnings());
+    let noted = |f: &logweir_engine::verify::Finding| f.detail.contains("found: the run log was cut");
+    assert!(verify().findings.iter().any(noted));
+    assert!(lab.run().warnings().is_empty());
     let text = String::from_utf8(log.clone()).unwrap().replacen("\"seconds\":", "\"seconds\":1", 1);
     fs::write(lab.path("cache/runlog.jsonl"), text).unwrap();
     let found = verify();
-    assert!(found.findings.iter().any(|f| f.kind == FindingKind::LogBroken && f.path == "cache/runlog.jsonl:2"), "{found:?}");
+    assert!(
+        found.findings.iter().any(|f| f.kind == FindingKind::LogBroken && f.path == "cache/runlog.jsonl:2"),
+        "{found:?}"
+    );
 }
 
 #[test]

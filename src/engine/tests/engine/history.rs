@@ -127,7 +127,11 @@ stages:
     assert_eq!(arrows(&document), ["[a] > out/a", "src/a.txt > [a]"]);
     assert!(!text.contains("\"run\"") && !text.contains("\"file\""));
     // Equal bytes of another origin: the document, and so the page, is not the old one.
-    lab.pipeline(&lab.read("pipeline.yaml").replace("out: { out: out/a }", "out: { out: out/a }, with: { sleep: 10 }").replace("version: 1\nname: lab\n", ""));
+    lab.pipeline(
+        &lab.read("pipeline.yaml")
+            .replace("out: { out: out/a }", "out: { out: out/a }, with: { sleep: 10 }")
+            .replace("version: 1\nname: lab\n", ""),
+    );
     assert_eq!(lab.run().executed(), ["a", "page"]);
     lab.settled();
     let whole = lab.engine().lineage("out/page.json", None).unwrap();
@@ -138,7 +142,10 @@ stages:
 fn an_effect_is_asked_and_goes_back_by_running() {
     let lab = Lab::new("stages:\n  e: { uses: export, in: { in: src/a.txt }, with: { target: TARGET } }\n");
     let target = lab.path("db/target");
-    let yaml = format!("stages:\n  e: {{ uses: export, in: {{ in: src/a.txt }}, with: {{ target: '{}' }} }}\n", target.display());
+    let yaml = format!(
+        "stages:\n  e: {{ uses: export, in: {{ in: src/a.txt }}, with: {{ target: '{}' }} }}\n",
+        target.display()
+    );
     lab.pipeline(&yaml);
     lab.write("src/a.txt", "a");
     let plan = lab.plan();

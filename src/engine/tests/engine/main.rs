@@ -1,7 +1,10 @@
 //! The engine on a real disk, with fake stages. Each "change X" test ends by running again: nothing may run then.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
 mod basics;
 mod failures;
 mod history;
+mod random;
 mod shell;
 mod support;

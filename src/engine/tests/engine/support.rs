@@ -13,9 +13,7 @@ use logweir_engine::error::EngineError;
 use logweir_engine::event::{Decision, Event};
 use logweir_engine::plan::Plan;
 use logweir_engine::spec::{LoadOptions, SourceText, load};
-use logweir_engine::stage::{
-    Effect, Params, Registry, Slot, Stage, StageContext, StageKind, make, schema_of,
-};
+use logweir_engine::stage::{Effect, Params, Registry, Slot, Stage, StageContext, StageKind, make, schema_of};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,102 @@
+//! The end of a run: what was not started is skipped, the run is recorded, lock file and index are brought up to date.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::{Coordinator, Ended, State};
+use crate::digest::Digest;
+use crate::error::EngineError;
+use crate::event::{Decision, Event};
+use crate::history::RunInfo;
+use crate::lockfile::{LockFile, LockedStage};
+use crate::runlog::{self, Entry, RunEntry};
+use crate::runmap::{self, MapEntry};
+use crate::session::Session;
+
+impl Coordinator<'_, '_> {
+    /// Skips what was not started, records the run, brings the lock file and the index up to date.
+    pub(super) fn conclude(mut self) -> Result<Ended, EngineError> {
+        let left: Vec<usize> = (0..self.state.len())
+            .filter(|index| self.orders.selected[*index] && matches!(self.state[*index], State::Waiting | State::Ready))
+            .collect();
+        for index in left {
+            self.skip(index, None);
+        }
+        if let Some(error) = self.fatal.take() {
+            // What was finished is in the log; without this the index would only have to be replayed.
+            let _ = self.session.memo.save();
+            let _ = self.committer.finish();
+            return Err(error);
+        }
+        self.carry_over()?;
+        self.ended.info.seconds = self.began.elapsed().as_secs_f64();
+        self.ended.info.finished = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+        let mut objects = Vec::new();
+        let map = runmap::save(&self.map, &self.session.store, &mut objects)?;
+        self.committer.add(objects);
+        let roots = self.session.places.all_named();
+        let entry = RunEntry {
+            info: self.ended.info.clone(),
+            map,
+            roots: roots.iter().map(|(name, place)| (name.clone(), place.to_string_lossy().into_owned())).collect(),
+            host: format!("{} ({})", self.orders.host.0, self.orders.host.1),
+            damage: self.orders.damage.clone(),
+        };
+        let entry = Entry::Run(Box::new(entry));
+        let at = self.append(&entry)?;
+        if let Entry::Run(run) = &entry {
+            self.session.index.add_run(at, run);
+        }
+        self.committer.finish()?;
+        if self.session.spec.overrides.is_empty() && self.session.spec.profile.is_none() {
+            write_lock(self.session, &self.orders.lock_path, self.locked, self.writer.head())?;
+        }
+        let saved = self.session.memo.save();
+        saved.map_err(EngineError::io("write", &self.session.cache.join("stat")))?;
+        self.session.index.save()?;
+        let RunInfo { run, executed, restored, fresh, failed, skipped, seconds, .. } = self.ended.info.clone();
+        self.sink.event(&Event::RunFinished { run, executed, restored, fresh, failed, skipped, seconds });
+        Ok(self.ended)
+    }
+
+    /// Stages that were not selected keep what the last run of the pipeline knew of them; so do failed and skipped ones
+    /// keep their place in the log, where the outputs on disk come from.
+    fn carry_over(&mut self) -> Result<(), EngineError> {
+        let spec = self.session.spec;
+        if spec.stages.iter().all(|stage| self.map.get(&stage.name).is_some_and(|entry| entry.at.is_some())) {
+            return Ok(());
+        }
+        let Some(last) = self.session.index.last_run(&self.session.pipeline) else { return Ok(()) };
+        // A lost map loses history, not results.
+        let Ok(before) = runmap::load(&last.map, &self.session.store) else { return Ok(()) };
+        for stage in &spec.stages {
+            let Some(old) = before.get(&stage.name) else { continue };
+            match self.map.get_mut(&stage.name) {
+                Some(entry) if entry.at.is_none() && matches!(entry.decision, Decision::Failed | Decision::Skipped) => {
+                    entry.at = old.at;
+                    entry.key = entry.key.filter(|_| old.at.is_none()).or(old.key);
+                }
+                Some(_) => {}
+                None => {
+                    let kept = MapEntry { decision: Decision::Kept, reasons: Vec::new(), ..old.clone() };
+                    self.map.insert(stage.name.clone(), kept);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_lock(
+    session: &Session<'_>,
+    path: &Path,
+    locked: BTreeMap<String, LockedStage>,
+    head: Digest,
+) -> Result<(), EngineError> {
+    let first = runlog::line_at(&session.cache, 0)?.digest();
+    let names: BTreeSet<&str> = session.spec.stages.iter().map(|stage| stage.name.as_str()).collect();
+    let mut lock = LockFile { log: Some((first, head)), stages: session.lock.stages.clone() };
+    lock.stages.retain(|name, _| names.contains(name.as_str()));
+    lock.stages.extend(locked);
+    lock.write(path)
+}

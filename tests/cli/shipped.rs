@@ -1,0 +1,172 @@
+//! The shipped pipeline, whole: on a simulated log, and on real ones where they are.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::{Counts, Project, Said, real_logs, said};
+
+const PIPELINE: &str = include_str!("../../pipeline.yaml");
+const STAGES: u64 = 13;
+
+/// Runs a command in a project that has its logs in a folder.
+fn logweir(project: &Project, logs: &Path, arguments: &[&str]) -> Said {
+    said(project.command(arguments).env("LOGWEIR_HDFS", logs).output().unwrap())
+}
+
+/// A project with simulated logs beside it.
+fn simulated(sessions: &str) -> (Project, PathBuf) {
+    let project = Project::new(PIPELINE);
+    project.logweir(&["simulate", "--sessions", sessions, "--out", "raw"]).ok();
+    let logs = project.path("raw");
+    (project, logs)
+}
+
+fn files(project: &Project, folders: &[&str]) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut open: Vec<PathBuf> = folders.iter().map(|f| project.path(f)).collect();
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let name = path.strip_prefix(project.root()).unwrap().display().to_string();
+                found.insert(name, fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_simulated_log_goes_all_the_way_and_only_changes_run_again() {
+    let (project, logs) = simulated("4000");
+    let first = logweir(&project, &logs, &["run", "--json", "-j", "2"]).ok();
+    assert_eq!(first.counts(), Counts { executed: STAGES, ..Counts::default() });
+    let again = logweir(&project, &logs, &["run", "--json"]).ok();
+    assert_eq!(again.counts(), Counts { fresh: STAGES, ..Counts::default() });
+
+    let metrics: serde_json::Value = serde_json::from_str(&project.read("reports/metrics.json")).unwrap();
+    assert_eq!(metrics["dataset"]["source"], "simulated");
+    assert!(metrics["fusion"]["average_precision"].as_f64().unwrap() > 0.8, "{}", metrics["fusion"]);
+    let page = project.read("reports/index.html");
+    assert!(page.to_lowercase().contains("simulated"));
+    let header = project.read("reports/ensemble_sessions.csv");
+    assert_eq!(header.lines().next(), Some("session_id,timestamp,p_lgbm,z_ae,fusion_score,is_alert,label"));
+
+    // A threshold reruns evaluate and what follows it.
+    let set = ["run", "--json", "--set", "stages.evaluate.with.threshold.beta=3"];
+    let mut ran = logweir(&project, &logs, &set).ok().executed();
+    ran.sort();
+    assert_eq!(ran, ["evaluate", "export", "report"]);
+    // Going back executes effects at most.
+    let back = logweir(&project, &logs, &["run", "--json"]).ok();
+    assert!(back.executed().iter().all(|stage| stage == "export"), "{:?}", back.executed());
+    // Features are swapped without parsing again.
+    let plan = ["plan", "--json", "--set", "stages.featurize.with.groups=[count,first,last]"];
+    let plan = logweir(&project, &logs, &plan).ok().json();
+    let fresh =
+        |name: &str| plan["stages"].as_array().unwrap().iter().any(|s| s["name"] == name && s["decision"] == "fresh");
+    assert!(fresh("parse") && fresh("sessionize") && !fresh("featurize"), "{plan}");
+
+    let lineage =
+        logweir(&project, &logs, &["lineage", "reports/metrics.json#/fusion/average_precision", "--json"]).ok();
+    let lineage = lineage.json();
+    assert_eq!(lineage["value"], metrics["fusion"]["average_precision"]);
+    let source = lineage["nodes"].as_array().unwrap().iter().find(|n| n["path"] == "raw:HDFS.log").unwrap();
+    assert_eq!(source["file"], logs.canonicalize().unwrap().join("HDFS.log").display().to_string());
+    logweir(&project, &logs, &["verify"]).ok();
+}
+
+#[test]
+fn threads_do_not_change_a_byte() {
+    let (one, logs) = simulated("1500");
+    logweir(&one, &logs, &["run", "-q", "-j", "1", "fuse", "evaluate"]).ok();
+    let two = Project::new(PIPELINE);
+    logweir(&two, &logs, &["run", "-q", "-j", "3", "fuse", "evaluate"]).ok();
+    let (a, b) = (files(&one, &["data", "reports"]), files(&two, &["data", "reports"]));
+    assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
+    for (name, bytes) in &a {
+        assert!(b[name] == *bytes, "{name} differs between -j 1 and -j 3");
+    }
+}
+
+#[test]
+fn scoring_the_training_log_gives_the_scores_of_the_pipeline() {
+    let (project, logs) = simulated("1500");
+    logweir(&project, &logs, &["run", "-q"]).ok();
+    let log = logs.join("HDFS.log");
+    let log = log.to_str().unwrap();
+    let answer = logweir(&project, &logs, &["score", log, "--out", "new.csv", "--json"]).ok().json();
+    assert_eq!(answer["new_templates"], 0);
+    let cut = |text: &str| {
+        text.lines().skip(1).map(|l| l.split(',').take(6).collect::<Vec<_>>().join(",")).collect::<Vec<_>>()
+    };
+    let (scored, trained) = (cut(&project.read("new.csv")), cut(&project.read("reports/ensemble_sessions.csv")));
+    assert!(!scored.is_empty());
+    assert_eq!(scored, trained);
+    logweir(&project, &logs, &["score", log, "--out", "new.jsonl"]).ok();
+    let line: serde_json::Value = serde_json::from_str(project.read("new.jsonl").lines().next().unwrap()).unwrap();
+    assert!(line["fusion_score"].is_f64());
+    // Files that cannot be scored.
+    logweir(&project, &logs, &["score", "nothing.log", "--out", "x.csv"]).exits(3);
+    logweir(&project, &logs, &["score", log, "--out", "x.pdf"]).exits(2);
+    project.write("other.log", "no such format\n");
+    logweir(&project, &logs, &["score", "other.log", "--out", "x.csv"]).exits(1);
+    assert!(!project.path("x.csv").exists());
+}
+
+#[test]
+fn scoring_without_a_run_says_what_to_do() {
+    let project = Project::new(PIPELINE);
+    project.write("a.log", "x\n");
+    let said = project.logweir(&["score", "a.log", "--out", "x.csv"]);
+    assert!(said.code == 2 || said.code == 3, "{} {}", said.code, said.err);
+    assert!(said.err.contains("help:"), "{}", said.err);
+}
+
+#[test]
+fn without_logs_the_message_says_where_they_were_looked_for() {
+    let project = Project::new(PIPELINE);
+    let said = project.logweir(&["run"]).exits(3);
+    assert!(said.err.contains("data/raw/HDFS_v1"), "{}", said.err);
+}
+
+#[test]
+fn without_labels_the_rest_works() {
+    let (project, logs) = simulated("1500");
+    fs::remove_file(logs.join("anomaly_label.csv")).unwrap();
+    let run = logweir(&project, &logs, &["run", "--json"]).ok();
+    assert_eq!(run.counts().executed, STAGES);
+    let ensemble = project.read("reports/ensemble_sessions.csv");
+    let row: Vec<&str> = ensemble.lines().nth(1).unwrap().split(',').collect();
+    assert_eq!((row[2], row[6]), ("", ""), "no calibrated probability, no label: {row:?}");
+    assert!(row[4].parse::<f64>().unwrap().is_finite());
+}
+
+#[test]
+fn the_demo_profile_simulates_its_own_log() {
+    let project = Project::new(PIPELINE);
+    let arguments = ["--profile", "demo", "run", "--json", "--set", "stages.simulate.with.sessions=1500"];
+    let first = project.logweir(&arguments).ok();
+    assert_eq!(first.counts().executed, STAGES + 1);
+    assert_eq!(project.logweir(&arguments).ok().counts().executed, 0);
+}
+
+#[test]
+fn real_logs_are_scored_well() {
+    let Some(logs) = real_logs() else {
+        eprintln!("SKIPPED: no folder of real logs ($LOGWEIR_SHARED/data/hdfs or ../shared/data/hdfs)");
+        return;
+    };
+    let project = Project::new(PIPELINE);
+    let first = logweir(&project, &logs, &["run", "--json"]).ok();
+    assert_eq!(first.counts().executed, STAGES);
+    assert_eq!(logweir(&project, &logs, &["run", "--json"]).ok().counts().fresh, STAGES);
+    let metrics: serde_json::Value = serde_json::from_str(&project.read("reports/metrics.json")).unwrap();
+    assert_eq!(metrics["dataset"]["source"], "real");
+    assert_eq!(metrics["dataset"]["sessions"], 8104);
+    assert_eq!(metrics["dataset"]["lines"], 156_711);
+    assert!(metrics["fusion"]["average_precision"].as_f64().unwrap() >= 0.99, "{}", metrics["fusion"]);
+}
