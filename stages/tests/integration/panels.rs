@@ -109,8 +109,11 @@ fn expand(sql: &str, variables: &BTreeMap<String, Vec<String>>, range: Range) ->
     sql
 }
 
-/// Column names and rows as text.
-fn rows(client: &mut Client, sql: &str) -> Result<(Vec<String>, Vec<Vec<Option<String>>>), postgres::Error> {
+/// A row of a query as text.
+type Row = Vec<Option<String>>;
+
+/// Column names and rows.
+fn rows(client: &mut Client, sql: &str) -> Result<(Vec<String>, Vec<Row>), postgres::Error> {
     let (mut columns, mut rows) = (Vec::new(), Vec::new());
     for message in client.simple_query(sql)? {
         match message {

@@ -35,7 +35,9 @@ pub(crate) fn server() -> Option<&'static Server> {
             dir.display()
         );
         let quiet = || Stdio::null();
-        Command::new("bash").args(["-c", &watch]).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn().unwrap();
+        let child = Command::new("bash").args(["-c", &watch]).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn();
+        // It outlives this process on purpose.
+        std::mem::forget(child.unwrap());
         Some(Server { dsn: String::from_utf8(out.stdout).unwrap().trim().to_owned() })
     });
     if server.is_none() {
