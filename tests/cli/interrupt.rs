@@ -30,7 +30,7 @@ fn signalled(signal: &str, times: usize) -> (Project, crate::support::Said) {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
         std::thread::sleep(Duration::from_millis(50));
     }
-    let said = said(child.wait_with_output().unwrap());
+    let said = said(&child.wait_with_output().unwrap());
     (project, said)
 }
 

@@ -11,7 +11,7 @@ const STAGES: u64 = 13;
 
 /// Runs a command in a project that has its logs in a folder.
 fn logweir(project: &Project, logs: &Path, arguments: &[&str]) -> Said {
-    said(project.command(arguments).env("LOGWEIR_HDFS", logs).output().unwrap())
+    said(&project.command(arguments).env("LOGWEIR_HDFS", logs).output().unwrap())
 }
 
 /// A project with simulated logs beside it.

@@ -143,7 +143,7 @@ impl Project {
 
     /// Runs the program.
     pub(crate) fn logweir(&self, arguments: &[&str]) -> Said {
-        said(self.command(arguments).output().unwrap())
+        said(&self.command(arguments).output().unwrap())
     }
 
     /// Runs `run --json` and more arguments.
@@ -153,7 +153,7 @@ impl Project {
 }
 
 /// What a finished program said.
-pub(crate) fn said(output: Output) -> Said {
+pub(crate) fn said(output: &Output) -> Said {
     Said {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),
