@@ -25,4 +25,7 @@ docker compose up -d --wait
 export PGPASSWORD="${POSTGRES_PASSWORD:?set in .env}"
 export LOGWEIR_POSTGRES="postgres://${POSTGRES_USER:-logweir}@127.0.0.1:${POSTGRES_PORT:-5432}/${POSTGRES_DB:-logweir}"
 scripts/run.sh
-say "dashboards: http://127.0.0.1:${GRAFANA_PORT:-3000}/dashboards  (user ${GRAFANA_USER:-admin}, password in .env)"
+# The dashboard opens on the time range of the data that was just loaded.
+range=$(docker compose exec -T postgres psql -U "${POSTGRES_USER:-logweir}" -d "${POSTGRES_DB:-logweir}" -At -c \
+  "SELECT 'from=' || (extract(epoch FROM first_start) * 1000)::bigint || '&to=' || (extract(epoch FROM last_start) * 1000)::bigint FROM runs WHERE is_current = 1" || true)
+say "dashboards: http://127.0.0.1:${GRAFANA_PORT:-3000}/d/logweir?$range  (user ${GRAFANA_USER:-admin}, password in .env)"

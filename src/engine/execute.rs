@@ -422,14 +422,17 @@ impl<'s> Coordinator<'_, 's> {
                 let Some(running) = self.running.get_mut(&index) else { return };
                 running.attempt += 1;
                 let Failure { error, tail, internal, .. } = failure;
-                self.sink.event(&Event::StageFailed {
-                    stage,
-                    error,
-                    log: tail,
-                    log_file: running.log.clone(),
-                    retry: true,
-                    internal,
-                });
+                let log_file = running.log.clone();
+                let again = Event::StageStarted {
+                    stage: stage.clone(),
+                    key: running.verdict.key,
+                    threads: running.grant.threads,
+                    attempt: running.attempt,
+                    expected: None,
+                    reasons: Vec::new(),
+                };
+                self.sink.event(&Event::StageFailed { stage, error, log: tail, log_file, retry: true, internal });
+                self.sink.event(&again);
             }
             Message::Ended(index, outcome, seconds) => {
                 let Some(running) = self.running.remove(&index) else { return };
@@ -486,7 +489,7 @@ impl<'s> Coordinator<'_, 's> {
     }
 
     fn succeeded(&mut self, index: usize, running: Running, success: Success, seconds: f64) -> Result<(), EngineError> {
-        let Running { grant, verdict, started, warnings, .. } = running;
+        let Running { grant, verdict, started, mut warnings, .. } = running;
         self.committer.add(success.objects);
         let manifests: BTreeMap<_, _> = success.manifests.into_iter().map(|(slot, m)| (slot, Arc::new(m))).collect();
         for (slot, record) in &success.outputs {
@@ -497,6 +500,15 @@ impl<'s> Coordinator<'_, 's> {
         let before = verdict.before.as_ref();
         let same = before.is_some_and(|before| !before.is_empty() && before.iter().map(|(s, d)| (s, *d)).eq(digests));
         let cutoff = verdict.decision == Decision::Run && same;
+        let promised = verdict.result.as_ref().filter(|_| !self.session.spec.stages[index].policy.always);
+        if let Some(slot) = promised.and_then(|result| other_bytes(&result.outputs, &success.outputs)) {
+            let text = format!(
+                "output `{slot}` has other bytes than an earlier execution with the same key: it is not reproducible"
+            );
+            warnings.push(text.clone());
+            let stage = self.name(index).to_owned();
+            self.sink.event(&Event::StageMessage { stage, level: Level::Warning, text });
+        }
         let at = if verdict.decision == Decision::Run {
             let session = &*self.session;
             let used: BTreeSet<&str> = verdict
@@ -622,6 +634,16 @@ impl<'s> Coordinator<'_, 's> {
         self.stopping = true;
         self.fatal.get_or_insert(error);
     }
+}
+
+/// Returns an output slot whose bytes are not those of an earlier execution.
+fn other_bytes<'o>(
+    before: &BTreeMap<String, ResultOutput>,
+    now: &'o BTreeMap<String, OutputRecord>,
+) -> Option<&'o String> {
+    now.iter()
+        .find(|(slot, record)| before.get(*slot).is_some_and(|o| o.fact.digest != record.digest))
+        .map(|(slot, _)| slot)
 }
 
 /// Returns a stage's name as a file name: letters, digits and `-_[]=,.` stay.

@@ -80,7 +80,7 @@ pub struct StageOutcome {
     pub executed_in: Option<String>,
     /// Wall-clock seconds of that execution.
     pub seconds: Option<f64>,
-    /// Most memory its shell process and children had, in bytes, where it was measured.
+    /// Most memory, in bytes: of a shell stage's processes together; of the whole program while a built-in stage ran.
     pub peak_memory: Option<u64>,
     /// Thread tokens it had.
     pub threads: Option<usize>,

@@ -2,8 +2,8 @@
 //!
 //! File `cache/index`: a header (how much of the log it covers, and the digest of the last line covered), a table of
 //! results sorted by key, the last action of every stage, the runs, and a checksum. It is read whole and searched in
-//! place, so opening costs one read whatever its size. Entries the log has beyond it are replayed into memory; the file
-//! is rewritten only when there are many of them, so a run that does little writes little.
+//! place, so opening costs one read whatever its size. Entries the log has beyond it are replayed into memory; a large
+//! file is rewritten only when there are many of them, so a run that does little writes little.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::manifest::FileFact;
 use crate::runlog::{self, ActionEntry, Entry, RunEntry};
 
 const MAGIC: &[u8; 8] = b"LWINDX1\n";
-/// Replaying fewer bytes than this at every start is cheaper than writing the index at every end.
+/// Replaying fewer bytes than this at every start is cheaper than writing a large index at every end.
 const REWRITE_FROM: u64 = 256 << 10;
 
 /// One output of a result.
@@ -60,6 +60,8 @@ pub struct Index {
     covered: Covered,
     /// Digest and end of the last line the file on disk had covered when it was opened.
     promised: Option<Covered>,
+    /// The log did not fit: what was found is recorded once, not at every start.
+    damaged: bool,
 }
 
 /// How much of the log is in the index.
@@ -122,6 +124,7 @@ impl Index {
             let len = line.offset + line.bytes.len() as u64 + 1;
             index.covered = Covered { len, lines: number, last: line.offset, head: line.digest() };
         }
+        index.damaged = !damage.is_empty();
         Ok((index, damage))
     }
 
@@ -135,6 +138,7 @@ impl Index {
             last: BTreeMap::new(),
             covered: Covered::nothing(),
             promised: None,
+            damaged: false,
         }
     }
 
@@ -218,7 +222,7 @@ impl Index {
         self.covered = covered;
     }
 
-    /// Writes the index if the log has grown much beyond the file.
+    /// Writes the index if it is small or the log has grown much beyond the file.
     ///
     /// # Errors
     /// The cache folder is not writable.
@@ -229,7 +233,8 @@ impl Index {
             }
             _ => u64::MAX,
         };
-        if behind < REWRITE_FROM {
+        let large = self.base.bytes.len() as u64 >= REWRITE_FROM;
+        if behind < REWRITE_FROM && large && !self.damaged {
             return Ok(());
         }
         let temp = self.file.with_extension(format!("{}.tmp", std::process::id()));

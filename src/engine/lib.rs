@@ -34,6 +34,7 @@ pub mod key;
 pub mod lineage;
 pub mod lockfile;
 pub mod manifest;
+mod memory;
 pub mod plan;
 pub mod project;
 pub mod publish;

@@ -222,7 +222,12 @@ impl<'h> RunRecords<'h> {
     pub fn recorded(&self, path: &str) -> Result<Option<(String, Digest)>, EngineError> {
         let Some((number, slot, inside)) = self.output_at(path) else { return Ok(None) };
         let output = &self.actions[number].outputs[slot];
-        let Some(inside) = inside else { return Ok(Some((output.path.clone(), output.digest))) };
+        // A path in a root stays as it is written.
+        let written = |directory: bool| match path.contains(':') {
+            true => format!("{}{}", path.trim_end_matches('/'), if directory { "/" } else { "" }),
+            false => output.path.clone(),
+        };
+        let Some(inside) = inside else { return Ok(Some((written(output.is_directory()), output.digest))) };
         let Ok(manifest) = self.history.store.manifest(&output.digest) else { return Ok(None) };
         if let Some(fact) = manifest.files.get(&inside) {
             return Ok(Some((path.trim_end_matches('/').to_owned(), fact.digest)));

@@ -43,7 +43,7 @@ pub struct ActionEntry {
     pub seconds: f64,
     /// Thread tokens it had.
     pub threads: usize,
-    /// Most memory of its shell process and children, in bytes, where measured.
+    /// Most memory, in bytes: of a shell stage's processes together; of the whole program while a built-in stage ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<u64>,
     /// What the stage warned of.

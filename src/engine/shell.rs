@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::memory::peak_of;
+
 /// How many lines of the log a failure shows.
 const TAIL: usize = 20;
 /// How long a process group may take to end after SIGTERM.
@@ -234,6 +236,7 @@ impl Group<'_> {
         let pid = self.child.id();
         let Ok(processes) = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")) else { return };
         let mut pending: Vec<u32> = processes.split_whitespace().filter_map(|p| p.parse().ok()).collect();
+        let resident = |pid: u32| peak_of(&pid.to_string()).unwrap_or(0);
         let mut sum = resident(pid);
         while let Some(child) = pending.pop() {
             sum += resident(child);
@@ -243,14 +246,6 @@ impl Group<'_> {
         }
         self.peak = self.peak.max(Some(sum));
     }
-}
-
-/// Returns the peak resident memory of a process in bytes.
-fn resident(pid: u32) -> u64 {
-    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return 0 };
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    kilobytes.unwrap_or(0) * 1024
 }
 
 fn how(status: ExitStatus) -> String {

@@ -14,6 +14,7 @@ use crate::digest::Digest;
 use crate::error::{EngineError, Environment};
 use crate::history::OutputRecord;
 use crate::manifest::Manifest;
+use crate::memory::Watch;
 use crate::publish::{Made, Placer, store_output};
 use crate::shell::{self, ShellFailure, ShellJob};
 use crate::stage::{InputFile, Stage, StageContext, StageMessage};
@@ -93,7 +94,7 @@ pub struct Success {
     pub manifests: BTreeMap<String, Manifest>,
     /// New objects in the store.
     pub objects: Vec<PathBuf>,
-    /// Most memory of a shell stage, in bytes.
+    /// Most memory it was seen to have, in bytes.
     pub peak_memory: Option<u64>,
 }
 
@@ -227,7 +228,10 @@ fn attempt(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> anyhow::Result
 
     let mut own = OwnWrites::default();
     let peak_memory = match &job.task {
-        Task::Builtin(stage) => run_builtin(job, *stage, inputs, &scratch, home, tell).map(|()| None),
+        Task::Builtin(stage) => {
+            let watch = Watch::begin();
+            run_builtin(job, *stage, inputs, &scratch, home, tell).map(|()| watch.peak())
+        }
         Task::Shell(template) => {
             own = OwnWrites::expect(job, template)?;
             run_shell(job, template, &inputs, &scratch, &home, tell)

@@ -62,15 +62,16 @@ fn is_variable(word: &str) -> bool {
     word.match_indices('<').any(|(at, _)| {
         let rest = &word[at + 1..];
         rest.starts_with("*>")
-            || rest.find('>').is_some_and(|end| end > 0 && rest[..end].bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+            || rest
+                .find('>')
+                .is_some_and(|end| end > 0 && rest[..end].bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
     })
 }
 
-/// Whether a word, or the value behind its `key=`, starts with a wildcard: then the whole of it is a value.
+/// Whether all of a word is a value: it starts with a wildcard.
 fn is_value(word: &str) -> bool {
-    let value = word.split_once('=').map_or(word, |(_, value)| value);
-    let value = value.trim_start_matches(['/', '(', '[', '"', '\'']);
-    value.starts_with('<') && is_variable(value)
+    let word = word.trim_start_matches(['/', '(', '[', '"', '\'']);
+    word.starts_with('<') && is_variable(word)
 }
 
 /// A node of the tree: inner nodes have children by word, leaves list groups.
@@ -162,8 +163,11 @@ impl Group {
                     return None;
                 }
                 let values: BTreeSet<&str> = members.iter().map(|m| m[i]).collect();
-                let variable = values.len() > 1 && (values.len() >= min_values || values.iter().any(|w| is_value(w)));
-                variable.then(|| shared_key(&values))
+                let key = shared_key(&values);
+                let variable = values.len() > 1
+                    && (values.len() >= min_values
+                        || values.iter().any(|w| is_value(w.strip_prefix(key).unwrap_or(w))));
+                variable.then(|| format!("{key}{ANY}"))
             })
             .collect();
         let mut texts: BTreeMap<String, usize> = BTreeMap::new();
@@ -176,13 +180,12 @@ impl Group {
     }
 }
 
-/// Returns `key=<*>` if all words start with the same `key=`, else `<*>`.
-fn shared_key(words: &BTreeSet<&str>) -> String {
-    let mut keys = words.iter().map(|w| w.split_once('=').map(|(key, _)| key));
-    match keys.next().flatten() {
-        Some(key) if keys.all(|k| k == Some(key)) => format!("{key}={ANY}"),
-        _ => ANY.to_owned(),
-    }
+/// Returns the `key=` that all words start with, else nothing.
+fn shared_key<'a>(words: &BTreeSet<&'a str>) -> &'a str {
+    let key = |word: &'a str| word.find('=').map_or("", |at| &word[..=at]);
+    let mut keys = words.iter().map(|w| key(w));
+    let first = keys.next().unwrap_or_default();
+    if keys.all(|k| k == first) { first } else { "" }
 }
 
 /// Finds the template of a form: of all that match it as a whole the one with most words spelt out, then the first.

@@ -111,6 +111,9 @@ impl Params for FusionParams {
     }
 }
 
+/// Most normal train sessions that weights are fitted on.
+const MOST_NORMALS: usize = 40_000;
+
 /// The stage.
 pub struct Fusion(FusionParams);
 
@@ -492,18 +495,32 @@ impl Fusion {
             );
             return Ok((mean(why), training));
         }
-        let mut rows = Vec::new();
-        let mut targets = Vec::new();
-        for &(s, label) in &known {
-            rows.push(members.iter().map(|m| m.squash.at(m.oof[s])).collect::<Vec<_>>());
+        let (mut rows, mut targets) = (Vec::new(), Vec::new());
+        let mut add = |scores: fn(&Member) -> &[f64], s: usize, label: bool| {
+            rows.push(members.iter().map(|m| m.squash.at(scores(m)[s])).collect::<Vec<_>>());
             targets.push(label);
-            if self.0.leave_type_out {
-                rows.push(members.iter().map(|m| m.squash.at(m.lto[s])).collect());
-                targets.push(label);
+        };
+        // Every n-th normal session is enough; anomalies all count, and once more as never seen before. The intercept
+        // is put right for both (case-control sampling, Prentice and Pyke 1979).
+        let every = normals.div_ceil(MOST_NORMALS).max(1);
+        let mut kept = 0;
+        for (i, &(s, _)) in known.iter().filter(|k| !k.1).enumerate() {
+            if i % every == 0 {
+                add(|m| &m.oof, s, false);
+                kept += 1;
             }
         }
+        for &(s, _) in known.iter().filter(|k| k.1) {
+            add(|m| &m.oof, s, true);
+            if self.0.leave_type_out {
+                add(|m| &m.lto, s, true);
+            }
+        }
+        let copies = if self.0.leave_type_out { 2.0 } else { 1.0 };
+        let shift = (f64::from(kept) / normals as f64 / copies).ln();
         match regression::fit(&rows, &targets, self.0.alpha)? {
             Some((weights, intercept)) => {
+                let intercept = intercept + shift;
                 let inputs = members.iter().zip(&weights).map(|(m, &w)| input(m, &m.squash, w)).collect();
                 let why = format!("{anomalies} labelled anomalies and {normals} labelled normal sessions in train");
                 Ok((Model { rule: Rule::Logistic, why, inputs, intercept }, training))

@@ -34,7 +34,8 @@ pub fn kind() -> StageKind {
         inputs: const {
             &[
                 Slot::file("sessions", "sessions.parquet"),
-                Slot::file("labels", "session key and label, with a header; without it all labels are empty").optional(),
+                Slot::file("labels", "session key and label, with a header; without it all labels are empty")
+                    .optional(),
                 Slot::file("templates", "templates.csv, for `types` and the trace").optional(),
             ]
         },
@@ -99,9 +100,14 @@ impl LabelParams {
     /// It is unreadable, has no label column, or labels one session in two ways (the message names both lines).
     pub fn read(&self, path: &Path) -> anyhow::Result<Known> {
         let context = || format!("cannot read labels {}", path.display());
-        let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_path(path).with_context(context)?;
-        let header: Vec<String> =
-            reader.headers().with_context(context)?.iter().map(|h| h.trim_start_matches('\u{feff}').to_lowercase()).collect();
+        let mut reader =
+            csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_path(path).with_context(context)?;
+        let header: Vec<String> = reader
+            .headers()
+            .with_context(context)?
+            .iter()
+            .map(|h| h.trim_start_matches('\u{feff}').to_lowercase())
+            .collect();
         let find = |names: &[&str]| header.iter().position(|h| names.contains(&h.as_str()));
         let label = find(&["label", "is_anomaly", "anomaly", "class"]);
         let label = label.with_context(|| {
@@ -191,9 +197,11 @@ impl Stage for Label {
             for unused in rules.without_template() {
                 cx.info(format!("type rule pattern `{unused}` matches no template of this log"));
             }
-            let types = labels.iter().enumerate().filter(|(_, label)| **label == Some(true)).map(|(row, _)| {
-                (ids[row], rules.type_of(&events[offsets[row]..offsets[row + 1]]))
-            });
+            let types = labels
+                .iter()
+                .enumerate()
+                .filter(|(_, label)| **label == Some(true))
+                .map(|(row, _)| (ids[row], rules.type_of(&events[offsets[row]..offsets[row + 1]])));
             write_types(path, types)?;
         } else if !self.params.types.is_empty() {
             bail!("`types` needs the output slot `types`");
@@ -246,7 +254,13 @@ fn write_types<'a>(path: &Path, types: impl Iterator<Item = (&'a str, &'a str)>)
 }
 
 /// Writes every event in order of its line (a line of several sessions has several), then of sessions.
-fn write_trace(path: &Path, frame: &DataFrame, ids: &[&str], start: &[i64], templates: &[Template]) -> anyhow::Result<()> {
+fn write_trace(
+    path: &Path,
+    frame: &DataFrame,
+    ids: &[&str],
+    start: &[i64],
+    templates: &[Template],
+) -> anyhow::Result<()> {
     let (offsets, events) = lists::<UInt32Type>(frame, "events")?;
     let (_, gaps) = lists::<Int64Type>(frame, "gaps")?;
     let (_, lines) = lists::<UInt64Type>(frame, "lines")?;
@@ -263,8 +277,10 @@ fn write_trace(path: &Path, frame: &DataFrame, ids: &[&str], start: &[i64], temp
     let mut out = csv::Writer::from_path(path).with_context(context)?;
     out.write_record(["line", "timestamp", "session_id", "event_id"]).with_context(context)?;
     for (line, row, event, time) in order {
-        let event = templates.get(event as usize).with_context(|| format!("template {event} is not in templates.csv"))?;
-        out.write_record([&line.to_string(), &rfc3339(time), ids[row as usize], &event.event_id]).with_context(context)?;
+        let event =
+            templates.get(event as usize).with_context(|| format!("template {event} is not in templates.csv"))?;
+        out.write_record([&line.to_string(), &rfc3339(time), ids[row as usize], &event.event_id])
+            .with_context(context)?;
     }
     out.flush().with_context(context)
 }

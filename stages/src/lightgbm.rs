@@ -116,7 +116,7 @@ impl Default for LightgbmParams {
             patience: 50,
             learning_rate: 0.1,
             leaves: 31,
-            min_leaf: 5,
+            min_leaf: 2,
             lambda: 1.0,
             feature_fraction: 0.8,
             max_bin: 255,

@@ -42,9 +42,13 @@ pub fn kind() -> StageKind {
         inputs: const {
             &[
                 Slot::files("log", "log files, plain, .gz or .zst; rotated ones (`.1`, `.2`) are read oldest first"),
-                Slot::file("templates", "templates with names of your own: EventId,EventTemplate with <*> or [*]").optional(),
-                Slot::file("simulation", "simulation.json beside a simulated log, so that results say what they come from")
+                Slot::file("templates", "templates with names of your own: EventId,EventTemplate with <*> or [*]")
                     .optional(),
+                Slot::file(
+                    "simulation",
+                    "simulation.json beside a simulated log, so that results say what they come from",
+                )
+                .optional(),
             ]
         },
         outputs: const { &[Slot::directory("events", "part-NNNNN.* per file and parse.json")] },
@@ -140,7 +144,9 @@ impl Params for ParseParams {
     fn check(&self) -> Vec<ParamError> {
         let mut errors = Vec::new();
         if let Err(error) = SessionFinder::new(&self.session) {
-            errors.push(ParamError::new("session", error).help("a regular expression such as 'blk_-?\\d+' or 'req=(\\w+)'"));
+            errors.push(
+                ParamError::new("session", error).help("a regular expression such as 'blk_-?\\d+' or 'req=(\\w+)'"),
+            );
         }
         let mut masks = Masks::default();
         for (i, mask) in self.masks.custom.iter().enumerate() {
@@ -176,12 +182,15 @@ impl ParseParams {
                     ParamError::new("timestamp_format", e).help("strftime fields; a format without a year needs `year`")
                 })?;
                 let regex = self.regex.as_deref().ok_or_else(|| {
-                    ParamError::new("regex", "is missing").help("`format: regex` needs an expression with a group `content`")
+                    ParamError::new("regex", "is missing")
+                        .help("`format: regex` needs an expression with a group `content`")
                 })?;
                 let timed = time.is_some();
                 let pattern = Pattern::new(regex, time).map_err(|e| ParamError::new("regex", e))?;
                 if pattern.has_time() && !timed {
-                    return Err(ParamError::new("timestamp_format", "is missing").help("`regex` has a group `timestamp`"));
+                    return Err(
+                        ParamError::new("timestamp_format", "is missing").help("`regex` has a group `timestamp`")
+                    );
                 }
                 Ok(LineFormat::Pattern(Box::new(pattern)))
             }
@@ -355,7 +364,8 @@ impl Parse {
         let mut files: Vec<(&str, &Path)> =
             cx.inputs("log").iter().map(|f| (f.logical.as_str(), f.path.as_path())).collect();
         files.sort_by_cached_key(|(logical, _)| reading_order(logical));
-        let mut summary = ParseSummary { simulated: is_simulated(cx.optional("simulation"))?, ..ParseSummary::default() };
+        let mut summary =
+            ParseSummary { simulated: is_simulated(cx.optional("simulation"))?, ..ParseSummary::default() };
         summary.warnings.extend(same_log_twice(&files));
 
         let total: u64 = files.iter().map(|(_, path)| path.metadata().map_or(0, |m| m.len())).sum();
@@ -419,7 +429,8 @@ pub fn refuse_nothing(summary: &ParseSummary) -> anyhow::Result<()> {
 fn is_simulated(path: Option<&Path>) -> anyhow::Result<bool> {
     let Some(path) = path else { return Ok(false) };
     let context = || format!("cannot read {}", path.display());
-    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).with_context(context)?).with_context(context)?;
+    let json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(path).with_context(context)?).with_context(context)?;
     Ok(json.get("simulated").and_then(serde_json::Value::as_bool).unwrap_or(true))
 }
 
@@ -447,7 +458,9 @@ fn same_log_twice(files: &[(&str, &Path)]) -> Vec<String> {
         by_name.entry(uncompressed(logical)).or_default().push(logical);
     }
     let twice = by_name.values().filter(|same| same.len() > 1);
-    twice.map(|same| format!("{} look like one log; its lines count {} times", same.join(" and "), same.len())).collect()
+    twice
+        .map(|same| format!("{} look like one log; its lines count {} times", same.join(" and "), same.len()))
+        .collect()
 }
 
 /// Returns the path of a file of part `number`.

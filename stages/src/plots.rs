@@ -15,6 +15,8 @@ pub use confusion::confusion;
 pub use curves::{precision_recall, roc};
 pub use histogram::histogram;
 
+pub(crate) use canvas::grouped;
+
 use crate::support::metrics::Step;
 
 /// What a picture says about its data.

@@ -22,7 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::evaluate::document::Metrics;
-use crate::support::scoretable::ScoreTable;
+use crate::support::scoretable::{Fold, ScoreTable};
 use view::{Alert, Picture, View};
 
 /// Largest page, bytes: one that mail programs and browsers still open at once.
@@ -154,7 +154,8 @@ fn picture(slot: &str, path: &Path) -> anyhow::Result<Picture> {
     Ok(Picture { about: about.to_owned(), data: format!("data:image/png;base64,{}", base64::encode(&bytes)) })
 }
 
-/// Reads the decisions and returns the alerts with the highest scores, ties by session id.
+/// Reads the decisions and returns the alerts of the test fold (where there is none: all) with the highest scores, ties
+/// by session id.
 fn top_alerts(path: &Path, scores: &ScoreTable, count: usize) -> anyhow::Result<Vec<Alert>> {
     let place = || format!("in {}", path.display());
     let mut reader = csv::Reader::from_path(path).with_context(place)?;
@@ -164,6 +165,7 @@ fn top_alerts(path: &Path, scores: &ScoreTable, count: usize) -> anyhow::Result<
     };
     let (id, alert, score) = (column("session_id")?, column("is_alert")?, column("fusion_score")?);
     let (time, p_lgbm, z_ae, label) = (column("timestamp")?, column("p_lgbm")?, column("z_ae")?, column("label")?);
+    let has_test = scores.fold.contains(&Fold::Test);
     let mut found = Vec::new();
     let mut rows = 0;
     for (row, record) in reader.records().enumerate() {
@@ -175,7 +177,7 @@ fn top_alerts(path: &Path, scores: &ScoreTable, count: usize) -> anyhow::Result<
             path.display(),
             &record[id]
         );
-        if &record[alert] == "1" {
+        if &record[alert] == "1" && (!has_test || scores.fold[row] == Fold::Test) {
             let value: f64 =
                 record[score].parse().with_context(|| format!("fusion_score of session {}", &record[id]))?;
             found.push((value, row, record));

@@ -147,7 +147,8 @@ impl SessionSummary {
             warnings.push(format!("the clock goes back at {} lines; sessions are ordered by time", self.steps_back));
         }
         if !params.closes.is_empty() && !closing.contains(&true) {
-            warnings.push("no template matches `closes`: every session active near the end counts as censored".to_owned());
+            warnings
+                .push("no template matches `closes`: every session active near the end counts as censored".to_owned());
         }
         if self.last.is_none() {
             warnings.push("no line has a time: all sessions start at 1970-01-01 and gaps are 0".to_owned());
@@ -164,9 +165,14 @@ impl SessionSummary {
             return Ok(());
         }
         if self.short_sessions > 0 {
-            bail!("all {} sessions have fewer than `min_events` events (hint: lower `min_events`)", self.short_sessions);
+            bail!(
+                "all {} sessions have fewer than `min_events` events (hint: lower `min_events`)",
+                self.short_sessions
+            );
         }
-        bail!("no line of the log has a session key (hint: set `session` of the parse stage to a pattern that lines contain)");
+        bail!(
+            "no line of the log has a session key (hint: set `session` of the parse stage to a pattern that lines contain)"
+        );
     }
 }
 

@@ -94,7 +94,9 @@ impl Params for SplitParams {
             }
         }
         if self.train + self.validation >= 1.0 {
-            errors.push(ParamError::new("validation", "leaves nothing for test").help("train + validation must be below 1"));
+            errors.push(
+                ParamError::new("validation", "leaves nothing for test").help("train + validation must be below 1"),
+            );
         }
         if self.origins == 0 {
             errors.push(ParamError::new("origins", "must be at least 1"));

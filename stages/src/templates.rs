@@ -285,7 +285,8 @@ pub fn read_local(events: &Path) -> anyhow::Result<Vec<Vec<LocalTemplate>>> {
         let context = || format!("cannot read {}", path.display());
         let mut reader = csv::Reader::from_path(&path).with_context(context)?;
         let rows: Vec<Row> = reader.deserialize().collect::<Result<_, _>>().with_context(context)?;
-        let local = |r: Row| LocalTemplate { text: r.text, count: r.count, name: Some(r.name).filter(|n| !n.is_empty()) };
+        let local =
+            |r: Row| LocalTemplate { text: r.text, count: r.count, name: Some(r.name).filter(|n| !n.is_empty()) };
         Ok(rows.into_iter().map(local).collect())
     };
     (0..read_summary(events)?.files.len()).map(read).collect()
@@ -352,7 +353,10 @@ mod tests {
 
     #[test]
     fn templates_of_two_files_are_numbered_by_first_appearance() {
-        let parts = [vec![local("got <id>", 3), local("lost <id> for good", 1)], vec![local("sent <id>", 2), local("got <id>", 4)]];
+        let parts = [
+            vec![local("got <id>", 3), local("lost <id> for good", 1)],
+            vec![local("sent <id>", 2), local("got <id>", 4)],
+        ];
         let global = globalize(&parts, &[], Limits::default()).unwrap();
         assert_eq!(ids(&global), [("T1", "got <id>", 7), ("T2", "lost <id> for good", 1), ("T3", "sent <id>", 2)]);
         assert_eq!(global.map, [vec![0, 1], vec![2, 0]]);
@@ -360,8 +364,10 @@ mod tests {
 
     #[test]
     fn the_cut_into_files_changes_no_template() {
-        let forms: Vec<LocalTemplate> =
-            (0..12).map(|i| local(&format!("user name{} logged in", char::from(b'a' + i)), 1)).chain([local("bye", 2)]).collect();
+        let forms: Vec<LocalTemplate> = (0..12)
+            .map(|i| local(&format!("user name{} logged in", char::from(b'a' + i)), 1))
+            .chain([local("bye", 2)])
+            .collect();
         let whole = globalize(&[forms.clone()], &[], Limits::default()).unwrap();
         assert_eq!(ids(&whole), [("T1", "user <*> logged in", 12), ("T2", "bye", 2)]);
         for cut in 0..forms.len() {
@@ -374,7 +380,8 @@ mod tests {
 
     #[test]
     fn given_templates_come_first_and_known_ones_keep_their_numbers() {
-        let given = GivenTemplates::new(vec![GivenTemplate::new("E5", "[*]got[*]"), GivenTemplate::new("T3", "[*]never[*]")]);
+        let given =
+            GivenTemplates::new(vec![GivenTemplate::new("E5", "[*]got[*]"), GivenTemplate::new("T3", "[*]never[*]")]);
         let known = known_from_given(&given);
         let named = LocalTemplate { name: Some("E5".to_owned()), ..local("got <id>", 2) };
         let parts = [vec![local("sent <id>", 1), named]];
@@ -383,7 +390,8 @@ mod tests {
         assert_eq!(global.map, [vec![2, 0]]);
 
         // A later log against these: nothing moves, what is new is added.
-        let later = globalize(&[vec![local("new thing", 1), local("sent <id>", 9)]], &global.templates, Limits::default());
+        let later =
+            globalize(&[vec![local("new thing", 1), local("sent <id>", 9)]], &global.templates, Limits::default());
         let later = later.unwrap();
         assert_eq!(later.map, [vec![3, 2]]);
         assert_eq!(ids(&later)[2..], [("T4", "sent <id>", 9), ("T5", "new thing", 1)]);

@@ -21,7 +21,8 @@ pub(super) fn fit(rows: &[Vec<f64>], targets: &[bool], alpha: f64) -> anyhow::Re
         let fitted = LogisticRegression::default()
             .alpha(alpha)
             .max_iterations(300)
-            .gradient_tolerance(1e-6)
+            // The library's loss is a sum over rows: so is its gradient.
+            .gradient_tolerance(1e-7 * rows.len().max(1000) as f64)
             .fit(&dataset)
             .context("the logistic regression of the fusion does not converge")?;
         // The library calls the more frequent class positive: turn the sign where that is the normal one.

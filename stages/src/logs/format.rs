@@ -105,7 +105,7 @@ impl Pattern {
     /// # Errors
     /// It is no regular expression, or has no group `content`.
     pub fn new(regex: &str, time: Option<TimeFormat>) -> Result<Self, String> {
-        let regex = Regex::new(regex).map_err(|e| e.to_string())?;
+        let regex = super::byte_regex(regex)?;
         let groups = ["timestamp", "level", "component", "content"]
             .map(|name| regex.capture_names().position(|n| n == Some(name)));
         if groups[3].is_none() {

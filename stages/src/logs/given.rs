@@ -71,7 +71,12 @@ impl GivenTemplates {
         let headers = reader.headers().with_context(|| format!("cannot read templates {}", path.display()))?.clone();
         let column = |names: &[&str]| {
             headers.iter().position(|h| names.iter().any(|n| h.trim().eq_ignore_ascii_case(n))).with_context(|| {
-                format!("{} has no column `{}`, only {:?}", path.display(), names[0], headers.iter().collect::<Vec<_>>())
+                format!(
+                    "{} has no column `{}`, only {:?}",
+                    path.display(),
+                    names[0],
+                    headers.iter().collect::<Vec<_>>()
+                )
             })
         };
         let (id, text) = (column(&["EventId", "event_id"])?, column(&["EventTemplate", "text"])?);
@@ -127,7 +132,11 @@ mod tests {
 
     #[test]
     fn the_most_specific_match_wins() {
-        let all = given(&["[*]Received block[*]of size[*]from[*]", "[*]Received block[*]src:[*]dest:[*]of size[*]", "<*>block<*>"]);
+        let all = given(&[
+            "[*]Received block[*]of size[*]from[*]",
+            "[*]Received block[*]src:[*]dest:[*]of size[*]",
+            "<*>block<*>",
+        ]);
         assert_eq!(all.find(b"Received block blk_1 of size 5 from /10.0.0.1"), Some(0));
         assert_eq!(all.find(b"Received block blk_1 src: a dest: b of size 5"), Some(1));
         assert_eq!(all.find(b"a  block"), Some(2));
@@ -158,7 +167,7 @@ mod tests {
             std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), text.as_bytes()).unwrap();
             format!("{:#}", GivenTemplates::read(&path).unwrap_err())
         };
-        assert!(fault("EventId,Text\nE1,a\n").contains("no column `EventTemplate`"));
+        assert!(fault("EventId,Words\nE1,a\n").contains("no column `EventTemplate`"));
         assert!(fault("EventId,EventTemplate\nE1,a\nE1,b\n").contains("line 3: template `E1` is given twice"));
         assert!(fault("EventId,EventTemplate\nE1,\n").contains("line 2"));
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `<ip>` | an IPv4 address, with `:port` |
 //! | `<id>` | `blk_…`, a UUID, a word that mixes letters and digits without a plain pattern |
-//! | `<hex>` | `0x…`, or eight and more hexadecimal digits |
+//! | `<hex>` | `0x…`, eight and more hexadecimal digits, a hardware address |
 //! | `<path>` | an absolute path, a URL, a relative path of three parts and more |
 //! | `<time>` | a date in the manner of C: `Thu Jun 9 06:07:05 2005` |
 //! | `<num>` | a number, also inside a word (`attempt_<num>_<num>`) |
@@ -19,6 +19,8 @@
 use std::collections::BTreeSet;
 
 use regex::bytes::Regex;
+
+use super::byte_regex;
 
 /// What a byte may be part of.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -107,9 +109,11 @@ pub struct Form {
 }
 
 impl Form {
-    /// Writes a wildcard for `start..end` of the message, or widens the last one if only separators lie between.
-    fn wildcard(&mut self, kind: usize, name: &str, start: usize, end: usize) {
-        if let Some((at, last)) = self.last
+    /// Writes a wildcard for `start..end` of the message, or widens the last one if only separators lie between. Only
+    /// `whole` words are members of a list, not the digits of `12ms`.
+    fn wildcard(&mut self, kind: usize, name: &str, start: usize, end: usize, whole: bool) {
+        if whole
+            && let Some((at, last)) = self.last
             && last == kind
             && is_separator(&self.text[at..])
             && let Some(value) = self.values.last_mut()
@@ -138,7 +142,7 @@ impl Masks {
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
             return Err(format!("the name `{name}` is not of lower-case letters"));
         }
-        let regex = Regex::new(pattern).map_err(|e| e.to_string())?;
+        let regex = byte_regex(pattern)?;
         if regex.is_match(b"") {
             return Err("matches the empty text".to_owned());
         }
@@ -164,7 +168,7 @@ impl Masks {
             for i in 0..form.spans.len() {
                 let (start, end, mask) = form.spans[i];
                 self.scan(message, at, start, form);
-                form.wildcard(BUILT_IN.len() + mask, &self.custom[mask].1, start, end);
+                form.wildcard(BUILT_IN.len() + mask, &self.custom[mask].1, start, end, true);
                 at = end;
             }
             self.scan(message, at, message.len(), form);
@@ -225,8 +229,11 @@ impl Masks {
             end += 1;
         }
         if !digits && slashes == 0 {
-            if self.time && end - start == 3 && let Some(length) = date_of_c(&message[start..]) {
-                form.wildcard(TIME, BUILT_IN[TIME], start, start + length);
+            if self.time
+                && end - start == 3
+                && let Some(length) = date_of_c(&message[start..])
+            {
+                form.wildcard(TIME, BUILT_IN[TIME], start, start + length, true);
                 return start + length;
             }
             form.text.extend_from_slice(&message[start..end]);
@@ -249,21 +256,38 @@ impl Masks {
             return;
         }
         let slash = usize::from(word[0] == b'/');
-        if self.ip && is_address(&word[slash..]) {
+        if self.ip
+            && let Some(length) = address(&word[slash..])
+        {
             form.text.extend_from_slice(&word[..slash]);
-            form.wildcard(IP, BUILT_IN[IP], start + slash, end);
+            let mut at = start + slash + length;
+            form.wildcard(IP, BUILT_IN[IP], start + slash, at, true);
+            // `10.0.0.1:50010:Got exception`: the word goes on after the address.
+            while at < end && class(message[at]) == Class::Soft {
+                form.text.push(message[at]);
+                at += 1;
+            }
+            if message[at..end].iter().any(|&b| b == b'/' || b.is_ascii_digit()) {
+                self.variable(message, at, end, form);
+            } else {
+                form.text.extend_from_slice(&message[at..end]);
+            }
             return;
         }
         if self.id && (is_block(word) || is_uuid(word)) {
-            form.wildcard(ID, BUILT_IN[ID], start, end);
+            form.wildcard(ID, BUILT_IN[ID], start, end, true);
+            return;
+        }
+        if self.hex && is_hardware_address(word) {
+            form.wildcard(HEX, BUILT_IN[HEX], start, end, true);
             return;
         }
         if self.path && is_path(word) {
-            form.wildcard(PATH, BUILT_IN[PATH], start, end);
+            form.wildcard(PATH, BUILT_IN[PATH], start, end, true);
             return;
         }
         if self.number && is_number(word) && !(self.hex && is_hex(word)) {
-            form.wildcard(NUMBER, BUILT_IN[NUMBER], start, end);
+            form.wildcard(NUMBER, BUILT_IN[NUMBER], start, end, true);
             return;
         }
         // Parts between soft marks, each on its own: `node-12`, `Total:7`, `4c35a9e/x`.
@@ -275,7 +299,7 @@ impl Masks {
                     && message.get(at + 1).is_some_and(u8::is_ascii_digit);
                 let stop = part_end(message, at + 1, end);
                 if sign && self.number && message[at + 1..stop].iter().all(u8::is_ascii_digit) {
-                    form.wildcard(NUMBER, BUILT_IN[NUMBER], at, stop);
+                    form.wildcard(NUMBER, BUILT_IN[NUMBER], at, stop, false);
                     at = stop;
                     continue;
                 }
@@ -284,26 +308,26 @@ impl Masks {
                 continue;
             }
             let stop = part_end(message, at, end);
-            self.part(message, at, stop, form);
+            self.part(message, (at, stop), (at, stop) == (start, end), form);
             at = stop;
         }
     }
 
-    /// Writes a run of letters and digits.
-    fn part(&self, message: &[u8], start: usize, end: usize, form: &mut Form) {
+    /// Writes a run of letters and digits; `whole` if it is all of a word.
+    fn part(&self, message: &[u8], (start, end): (usize, usize), whole: bool, form: &mut Form) {
         let part = &message[start..end];
         if !part.iter().any(u8::is_ascii_digit) {
             form.text.extend_from_slice(part);
             return;
         }
         if self.hex && is_hex(part) {
-            form.wildcard(HEX, BUILT_IN[HEX], start, end);
+            form.wildcard(HEX, BUILT_IN[HEX], start, end, whole);
             return;
         }
         // Runs of digits; `_` joins words, so each of its parts may be plain on its own.
         let runs = part.split(|&b| b == b'_').map(digit_runs).max().unwrap_or(0);
         if self.id && runs > 2 {
-            form.wildcard(ID, BUILT_IN[ID], start, end);
+            form.wildcard(ID, BUILT_IN[ID], start, end, whole);
             return;
         }
         let mut at = start;
@@ -311,7 +335,7 @@ impl Masks {
             let digit = message[at].is_ascii_digit();
             let stop = (at..end).find(|&i| message[i].is_ascii_digit() != digit).unwrap_or(end);
             if digit && self.number {
-                form.wildcard(NUMBER, BUILT_IN[NUMBER], at, stop);
+                form.wildcard(NUMBER, BUILT_IN[NUMBER], at, stop, false);
             } else {
                 form.text.extend_from_slice(&message[at..stop]);
             }
@@ -368,28 +392,32 @@ fn digit_runs(part: &[u8]) -> usize {
     runs
 }
 
-/// `10.251.73.220` or `10.251.73.220:50010`.
-fn is_address(word: &[u8]) -> bool {
+/// Returns the length of `10.251.73.220` or `10.251.73.220:50010` at the start of a word.
+fn address(word: &[u8]) -> Option<usize> {
+    let digits = |from: usize| word[from..].iter().take_while(|b| b.is_ascii_digit()).count();
     let mut at = 0;
     for octet in 0..4 {
         if octet > 0 {
             if word.get(at) != Some(&b'.') {
-                return false;
+                return None;
             }
             at += 1;
         }
-        let from = at;
-        while at < word.len() && word[at].is_ascii_digit() {
-            at += 1;
+        let length = digits(at);
+        if length == 0 || length > 3 {
+            return None;
         }
-        if at == from || at - from > 3 {
-            return false;
+        at += length;
+    }
+    if word.get(at) == Some(&b':') {
+        let port = digits(at + 1);
+        if port > 0 {
+            at += 1 + port;
         }
     }
     match word.get(at) {
-        None => true,
-        Some(b':') => word.len() > at + 1 && word[at + 1..].iter().all(u8::is_ascii_digit),
-        Some(_) => false,
+        None | Some(b':' | b'/' | b'-') => Some(at),
+        Some(_) => None,
     }
 }
 
@@ -422,6 +450,14 @@ fn is_number(word: &[u8]) -> bool {
     let digits = word.strip_prefix(b"-").or_else(|| word.strip_prefix(b"+")).unwrap_or(word);
     digits.first().is_some_and(u8::is_ascii_digit)
         && digits.iter().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b':' | b'-' | b'/'))
+}
+
+/// Four and more pairs of hexadecimal digits: `00:1b:44:11:3a:b7`; a letter among them, else it is a time or the like.
+fn is_hardware_address(word: &[u8]) -> bool {
+    word.len() >= 11
+        && word.len() % 3 == 2
+        && word.iter().enumerate().all(|(i, b)| if i % 3 == 2 { *b == b':' } else { b.is_ascii_hexdigit() })
+        && word.iter().any(u8::is_ascii_alphabetic)
 }
 
 /// `0x…`, or at least eight hexadecimal digits with a letter, or sixteen and more without.
@@ -486,14 +522,30 @@ mod tests {
     #[test]
     fn variables_become_typed_wildcards() {
         for (message, expected) in [
-            ("Receiving block blk_-16 src: /10.250.18.114:43996 dest: /10.0.0.1:50010", "Receiving block <id> src: /<ip> dest: /<ip>"),
-            ("BLOCK* NameSystem.allocateBlock: /user/root/_task_2_m_8/part-00081. blk_43", "BLOCK* NameSystem.allocateBlock: <path>. <id>"),
-            ("10.0.0.1:5:Got exception while serving blk_1 to /10.0.0.2:", "<ip>:Got exception while serving <id> to /<ip>:"),
+            (
+                "Receiving block blk_-16 src: /10.250.18.114:43996 dest: /10.0.0.1:50010",
+                "Receiving block <id> src: /<ip> dest: /<ip>",
+            ),
+            (
+                "BLOCK* NameSystem.allocateBlock: /user/root/_task_2_m_8/part-00081. blk_43",
+                "BLOCK* NameSystem.allocateBlock: <path>. <id>",
+            ),
+            (
+                "10.0.0.1:5:Got exception while serving blk_1 to /10.0.0.2:",
+                "<ip>:Got exception while serving <id> to /<ip>:",
+            ),
             ("PacketResponder 0 for block blk_4 terminating", "PacketResponder <num> for block <id> terminating"),
             ("size -67108864, 12ms, 99.5%, +3", "size <num>, <num>ms, <num>%, <num>"),
-            ("attempt_1445_0020_m_000001 of R02-M1-N0-C:J12-U11", "attempt_<num>_<num>_m_<num> of R<num>-M<num>-N<num>-C:J<num>-U<num>"),
-            ("req-38101a0b-2096-447d-96ea-a692162415ae x 38101a0b-2096-447d-96ea-a692162415ae", "req-<hex>-<num>-<num>d-<num>ea-<hex> x <id>"),
+            (
+                "attempt_1445_0020_m_000001 of R02-M1-N0-C:J12-U11",
+                "attempt_<num>_<num>_m_<num> of R<num>-M<num>-N<num>-C:J<num>-U<num>",
+            ),
+            (
+                "req-38101a0b-2096-447d-96ea-a692162415ae x 38101a0b-2096-447d-96ea-a692162415ae",
+                "req-<hex>-<num>-<num>d-<num>ea-<hex> x <id>",
+            ),
             ("mask 0x1F addr 0000000b7ff2e0 code a1b2c3", "mask <hex> addr <hex> code <id>"),
+            ("chip FF:F2:9F:16:E0:01 at 15:16:01", "chip <hex> at <num>"),
             ("read/write and I/O of a/b/c via http://h/x", "read/write and I/O of <path> via <path>"),
             ("at Thu Jun  9 06:07:05 2005 or Thu Jun 9 06:07:05 EDT 2005, Sun up", "at <time> or <time>, Sun up"),
             ("enable............0 done. OK", "enable............<num> done. OK"),
@@ -516,7 +568,10 @@ mod tests {
         masks.add("user", r"for user (\w+)").unwrap();
         masks.keep.insert(b"404".to_vec());
         let (text, values) = with(&masks, "opened for user root 7 404");
-        assert_eq!((text.as_str(), values), ("opened for user <user> <num> 404", vec!["root".to_owned(), "7".to_owned()]));
+        assert_eq!(
+            (text.as_str(), values),
+            ("opened for user <user> <num> 404", vec!["root".to_owned(), "7".to_owned()])
+        );
         assert!(masks.add("Bad", "x").is_err() && masks.add("x", "(").is_err() && masks.add("x", "y*").is_err());
     }
 

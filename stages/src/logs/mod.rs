@@ -22,3 +22,13 @@ pub mod read;
 pub mod rows;
 pub mod scan;
 pub mod session;
+
+/// Compiles a regular expression that works on bytes: `.` also matches what is no UTF-8. A pattern with classes that need
+/// Unicode is compiled so, and then stops at such bytes.
+///
+/// # Errors
+/// The pattern is no regular expression.
+pub fn byte_regex(pattern: &str) -> Result<regex::bytes::Regex, String> {
+    let bytes = regex::bytes::RegexBuilder::new(pattern).unicode(false).build();
+    bytes.or_else(|_| regex::bytes::Regex::new(pattern)).map_err(|e| e.to_string())
+}

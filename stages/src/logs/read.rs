@@ -63,8 +63,8 @@ impl LogReader {
         let source: Box<dyn Read + Send> = match extension {
             "gz" => Box::new(flate2::read::MultiGzDecoder::new(BufReader::with_capacity(1 << 18, file))),
             "zst" | "zstd" => {
-                let mut decoder = zstd::Decoder::new(file)
-                    .with_context(|| format!("cannot unpack {}", path.display()))?;
+                let mut decoder =
+                    zstd::Decoder::new(file).with_context(|| format!("cannot unpack {}", path.display()))?;
                 decoder.window_log_max(31).with_context(|| format!("cannot unpack {}", path.display()))?;
                 Box::new(decoder)
             }
@@ -88,7 +88,7 @@ impl LogReader {
         let mut bytes = std::mem::take(&mut self.rest);
         let mut from = 0;
         loop {
-            let want = (bytes.len() + self.size / 4).max(self.size);
+            let want = (bytes.len() + self.size.div_ceil(4)).max(self.size);
             if let Some(end) = self.fill(&mut bytes, want)? {
                 self.end = Some(end);
                 break;
@@ -113,7 +113,8 @@ impl LogReader {
             let now = file.metadata().map_or(*length, |m| m.len());
             end.grew = now > *length;
             if self.end.is_some() && self.offset < *length {
-                end.truncated = Some(format!("the file shrank from {length} to {} bytes while it was read", self.offset));
+                end.truncated =
+                    Some(format!("the file shrank from {length} to {} bytes while it was read", self.offset));
             }
         }
         end

@@ -106,7 +106,8 @@ impl LineParser {
             column.reserve(guess);
         }
         rows.time.reserve(guess);
-        for column in [&mut rows.level, &mut rows.component, &mut rows.form, &mut rows.sessions, &mut rows.session_ends] {
+        for column in [&mut rows.level, &mut rows.component, &mut rows.form, &mut rows.sessions, &mut rows.session_ends]
+        {
             column.reserve(guess);
         }
         let (mut clock, mut form) = (Clock::default(), Form::default());

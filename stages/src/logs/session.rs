@@ -22,7 +22,7 @@ impl SessionFinder {
     /// # Errors
     /// The pattern is no regular expression, or matches the empty text.
     pub fn new(pattern: &str) -> Result<Self, String> {
-        let regex = Regex::new(pattern).map_err(|e| e.to_string())?;
+        let regex = super::byte_regex(pattern)?;
         if regex.is_match(b"") {
             return Err("matches the empty text, so every line would have an empty session key".to_owned());
         }
@@ -83,7 +83,9 @@ mod tests {
 
     fn all(pattern: &str, line: &str) -> Vec<String> {
         let mut keys = Vec::new();
-        SessionFinder::new(pattern).unwrap().each(line.as_bytes(), |k| keys.push(String::from_utf8_lossy(k).into_owned()));
+        SessionFinder::new(pattern)
+            .unwrap()
+            .each(line.as_bytes(), |k| keys.push(String::from_utf8_lossy(k).into_owned()));
         keys
     }
 

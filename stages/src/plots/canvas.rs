@@ -115,12 +115,12 @@ fn point((x, y): (f64, f64)) -> (i32, i32) {
     (scale(x), scale(y))
 }
 
-/// Writes a number with a thin gap every three digits.
-pub(super) fn grouped(n: u64) -> String {
+/// Writes a number with a comma every three digits.
+pub(crate) fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

@@ -48,7 +48,7 @@ pub fn confusion(
                 let x = LEFT + c as f64 * WIDE;
                 let share = if total == 0 { 0.0 } else { count as f64 / total as f64 };
                 // The shade follows the share of the row; a wrong decision is visible from a few per mille on.
-                let depth = if right { 0.12 + 0.78 * share } else { (share.sqrt() * 1.2).min(0.9).max(0.06) };
+                let depth = if right { 0.12 + 0.78 * share } else { (share.sqrt() * 1.2).clamp(0.06, 0.9) };
                 let colour = if right { BLUE } else { VERMILION };
                 let depth = if count == 0 { 0.06 } else { depth };
                 canvas.fill((x, y), (x + WIDE - GAP, y + HIGH - GAP), colour, depth)?;

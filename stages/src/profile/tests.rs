@@ -22,6 +22,10 @@ fn traces(sessions: &[(&[u32], i64, bool, i64)]) -> Traces {
     traces
 }
 
+fn no_prefixes() -> ProfileParams {
+    ProfileParams { prefixes: false, ..params() }
+}
+
 fn params() -> ProfileParams {
     ProfileParams { slack: 1.0, grace: 0.0, ..ProfileParams::default() }
 }
@@ -41,7 +45,7 @@ fn the_distance_is_as_computed_by_hand() {
     let (b, c) = (1.5f64.ln() + 1.0, 3f64.ln() + 1.0);
     assert_eq!((index.idf.as_slice(), index.unseen), (&[1.0, b][..], c));
     let asked = traces(&[(&[1, 0, 0], 0, false, 10), (&[0, 0], 0, false, 10), (&[0, 2, 2], 0, false, 10)]);
-    let found = distances(&index, &params(), &asked, &templates);
+    let found = distances(&index, &no_prefixes(), &asked, &templates);
     // (2a) against (1a): ln 3 - ln 2; against (2a, 1b): b ln 2.
     assert_eq!(found[0], 0.0);
     assert!((found[1] - (3f64.ln() - 2f64.ln())).abs() < 1e-12);
@@ -124,7 +128,7 @@ fn the_file_holds_all_that_scoring_needs_and_reasons_name_the_difference() {
         Index::read(&path, index.templates.clone(), index.event_ids.clone(), idf.clone(), unseen).unwrap();
     assert_eq!((&back.complete, &back.prefixes), (&index.complete, &index.prefixes));
     let about = About {
-        params: params(),
+        params: no_prefixes(),
         templates: back.templates.clone(),
         event_ids: back.event_ids.clone(),
         idf,

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::origin::{Action, Artifact, Origin};
 use crate::evaluate::Objective;
 use crate::evaluate::document::{FoldCounts, Metrics, ModelMetrics, Source, Subset};
+use crate::plots::grouped;
 
 /// What the template is filled with.
 #[derive(Serialize)]
@@ -27,6 +28,7 @@ pub(super) struct View {
     calibration: Vec<CalibrationRow>,
     alerts: Vec<Alert>,
     alert_count: String,
+    alert_fold: String,
     svg: Option<String>,
     artifacts: Vec<Artifact>,
     actions: Vec<Action>,
@@ -156,18 +158,6 @@ fn number(value: f64) -> String {
     if value == 0.0 || (0.001..1e6).contains(&value.abs()) { format!("{value:.4}") } else { format!("{value:.3e}") }
 }
 
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 fn plural(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(n), if n == 1 { one } else { many })
 }
@@ -220,7 +210,12 @@ impl View {
             types: types(metrics),
             subsets: subsets(metrics),
             calibration: calibration(metrics),
-            alert_count: grouped(metrics.alerts.all),
+            alert_count: grouped(if metrics.split.test.sessions > 0 {
+                metrics.alerts.test
+            } else {
+                metrics.alerts.all
+            }),
+            alert_fold: if metrics.split.test.sessions > 0 { "test fold" } else { "log" }.to_owned(),
             alerts,
             svg: origin.map(Origin::svg),
             artifacts: origin.map(Origin::artifacts).unwrap_or_default(),
@@ -241,7 +236,10 @@ fn dataset(metrics: &Metrics) -> Vec<(String, String)> {
     let count = |n: Option<u64>| n.map_or_else(|| "unknown".to_owned(), grouped);
     let time = |t: &Option<String>| t.as_deref().unwrap_or("unknown").replace('T', " ").replace('Z', "");
     let rows = [
-        ("data", format!("{} ({})", d.name, d.source.name())),
+        (
+            "data",
+            if d.name.contains(d.source.name()) { d.name.clone() } else { format!("{} ({})", d.name, d.source.name()) },
+        ),
         ("lines", format!("{}, {} rejected", count(d.lines), count(d.rejected))),
         ("sessions", format!("{}, {} still open when the log ended", grouped(d.sessions), grouped(d.censored))),
         (

@@ -86,7 +86,8 @@ impl Lines {
         self.line.push(self.base + line);
         for &session in sessions {
             let number = self.of_file.get(session as usize);
-            self.session.push(*number.with_context(|| format!("line {line} names session {session}, which is not there"))?);
+            self.session
+                .push(*number.with_context(|| format!("line {line} names session {session}, which is not there"))?);
             self.at.push(at);
         }
         Ok(())

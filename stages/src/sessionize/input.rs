@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use polars::prelude::{DataType, ParquetReader, SerReader, UInt32Type};
 
-use super::{Lines, SessionSummary, Sessions, SessionizeParams};
+use super::{Lines, SessionSummary, SessionizeParams, Sessions};
 use crate::drain::Limits;
 use crate::logs::format::NO_TIME;
 use crate::logs::rows::{FileTables, Rows, text};
@@ -59,7 +59,8 @@ pub(super) fn read_events(
             for (row, ((line, time), template)) in line.iter().zip(time.iter()).zip(template.iter()).enumerate() {
                 let template = template.context("a row has no template")?;
                 let number = map.get(template as usize);
-                let number = number.with_context(|| format!("{}: template {template} is not in the map", path.display()))?;
+                let number =
+                    number.with_context(|| format!("{}: template {template} is not in the map", path.display()))?;
                 let line = line.context("a row has no line number")?;
                 lines.add(line, time.unwrap_or(NO_TIME), *number, &sessions[offsets[row]..offsets[row + 1]])?;
             }
@@ -163,4 +164,3 @@ pub fn sessions_from_logs(
     summary.refuse_nothing()?;
     Ok(LogSessions { sessions, templates: global.templates, parse: about, summary })
 }
-

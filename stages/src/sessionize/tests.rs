@@ -35,7 +35,8 @@ fn sessions(files: &[(&str, &[u8])], with: &Value, threads: usize) -> anyhow::Re
     let parsed = run(&crate::parse::kind(), &json!({}), &inputs, &["events/"], threads)?;
     let events = parsed.path("events");
     let at = |slot, path| (slot, slot, path);
-    let merged = run(&crate::templates::kind(), &json!({}), &[at("events", events.as_path())], &["templates", "map"], threads)?;
+    let merged =
+        run(&crate::templates::kind(), &json!({}), &[at("events", events.as_path())], &["templates", "map"], threads)?;
     let (templates, map) = (merged.path("templates"), merged.path("map"));
     let inputs = [at("events", events.as_path()), at("templates", &templates), at("map", &map)];
     let made = run(&kind(), with, &inputs, &["sessions", "summary"], threads)?;
@@ -56,10 +57,10 @@ fn read(path: &Path) -> Sessions {
     };
     let (offsets, events) = lists::<UInt32Type>(&frame, "events").unwrap();
     Sessions {
-        ids: frame.column("session_id").unwrap().str().unwrap().into_no_null_iter().map(str::to_owned).collect(),
+        ids: frame.column("session_id").unwrap().str().unwrap().iter().flatten().map(str::to_owned).collect(),
         start: time("start"),
         end: time("end"),
-        censored: frame.column("censored").unwrap().bool().unwrap().into_no_null_iter().collect(),
+        censored: frame.column("censored").unwrap().bool().unwrap().iter().flatten().collect(),
         offsets,
         events,
         gaps: lists::<Int64Type>(&frame, "gaps").unwrap().1,
@@ -69,12 +70,19 @@ fn read(path: &Path) -> Sessions {
 
 #[test]
 fn sessions_over_two_files_are_as_by_hand() {
-    let [made, merged, _] = sessions(&[("a.log.1", FIRST.as_bytes()), ("a.log", SECOND.as_bytes())], &json!({}), 1).unwrap();
+    let [made, merged, _] =
+        sessions(&[("a.log.1", FIRST.as_bytes()), ("a.log", SECOND.as_bytes())], &json!({}), 1).unwrap();
     let templates = read_templates(&merged.path("templates")).unwrap();
     let texts: Vec<&str> = templates.iter().map(|t| t.text.as_str()).collect();
     assert_eq!(
         texts,
-        ["open <id>", "look at <id> and <id> and <id>", "nobody here", "Deleting block <id> file <path>", "look at <id>"]
+        [
+            "open <id>",
+            "look at <id> and <id> and <id>",
+            "nobody here",
+            "Deleting block <id> file <path>",
+            "look at <id>"
+        ]
     );
     assert_eq!(templates.iter().map(|t| t.count).collect::<Vec<_>>(), [3, 1, 1, 1, 1]);
 
@@ -133,7 +141,8 @@ fn logs_read_directly_give_the_same_sessions() {
     }
     let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let direct = |paths: &[&Path], known: &[Template]| {
-        sessions_from_logs(paths, &ParseParams::default(), known, Limits::default(), &SessionizeParams::default()).unwrap()
+        sessions_from_logs(paths, &ParseParams::default(), known, Limits::default(), &SessionizeParams::default())
+            .unwrap()
     };
     for known in [&known[..], &[]] {
         let got = direct(&paths, known);
@@ -145,7 +154,8 @@ fn logs_read_directly_give_the_same_sessions() {
     let got = direct(&paths[1..], &known);
     assert_eq!(got.sessions.ids, ["blk_0", "blk_2"]);
     assert_eq!(got.sessions.events, [0, 4]);
-    let given = Template { event_id: "E1".to_owned(), number: 0, count: 0, text: "open<*>".to_owned(), source: Source::Given };
+    let given =
+        Template { event_id: "E1".to_owned(), number: 0, count: 0, text: "open<*>".to_owned(), source: Source::Given };
     let got = direct(&paths[1..], &[given]);
     assert_eq!(got.templates[0].count, 1);
     assert_eq!(got.templates[1].event_id, "T2");
@@ -169,7 +179,8 @@ fn the_real_sample_becomes_its_sessions() {
         assert_eq!((got.parse.lines, got.parse.rejected), (156_711, 0));
         assert_eq!((got.summary.sessions, got.summary.steps_back), (8_104, 0));
         assert_eq!(got.summary.lines_without_session, 0);
-        let count = |text: &str| -> u64 { got.templates.iter().filter(|t| t.text.contains(text)).map(|t| t.count).sum() };
+        let count =
+            |text: &str| -> u64 { got.templates.iter().filter(|t| t.text.contains(text)).map(|t| t.count).sum() };
         // By `grep -c`.
         assert_eq!(count("blockMap updated"), 24_161);
         assert_eq!(count("PacketResponder"), 24_021);

@@ -1,5 +1,11 @@
 //! Stages against real services and real files: databases, dashboards.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "the whole program is tests: a failed step is a failed test, a skipped one says so"
+)]
+
 mod export_postgresql;
 mod export_sqlite;
 mod fixture;

@@ -265,6 +265,10 @@ stages:
     assert_eq!(ran.executed(), ["make", "read", "sub"]);
     assert_eq!((lab.read("out/read"), lab.read("out/sub")), ("x\n".to_owned(), "y\n".to_owned()));
     lab.settled();
+    let document = lab.engine().lineage("raw:sub/1.txt", None).unwrap();
+    assert_eq!(document.nodes.last().unwrap().path.as_deref(), Some("raw:sub/1.txt"));
+    let document = lab.engine().lineage("out/sub", None).unwrap();
+    assert_eq!(document.nodes[0].path.as_deref(), Some("src/lines"), "through the root to what made it");
     lab.write("src/lines", "X\ny\n");
     assert_eq!(lab.run().executed(), ["make", "read"]);
     lab.settled();
@@ -308,4 +312,13 @@ stages:
     let document = lab.engine().lineage("out/two", None).unwrap();
     let paths: Vec<&str> = document.nodes.iter().filter_map(|n| n.path.as_deref()).collect();
     assert_eq!(paths, ["src/a.txt", "out/two"]);
+}
+
+#[test]
+fn other_bytes_under_the_same_key_draw_a_warning() {
+    let lab = Lab::new("stages:\n  n: { uses: nondet, out: { out: out/n } }\n");
+    assert!(lab.run().warnings().is_empty());
+    let ran = lab.run_with(&RunOptions { force: vec!["n".into()], ..RunOptions::default() });
+    assert!(ran.warnings()[0].contains("not reproducible"), "{:?}", ran.warnings());
+    lab.settled();
 }

@@ -212,6 +212,12 @@ fn a_cut_or_changed_log_is_found_and_named() {
     let found = verify();
     assert!(found.findings.iter().any(|f| f.kind == FindingKind::LogCut && f.path == "pipeline.lock"), "{found:?}");
     assert_eq!(found.exit_code(), 1);
+    // The run says so once and records it; the evidence stays.
+    let ran = lab.run();
+    assert!(ran.warnings()[0].contains("the run log was cut or changed"), "{:?}", ran.warnings());
+    let noted = |f: &logweir_engine::verify::Finding| f.detail.contains("found: the run log was cut");
+    assert!(verify().findings.iter().any(noted));
+    assert!(lab.run().warnings().is_empty());
     let text = String::from_utf8(log.clone()).unwrap().replacen("\"seconds\":", "\"seconds\":1", 1);
     fs::write(lab.path("cache/runlog.jsonl"), text).unwrap();
     let found = verify();
