@@ -50,6 +50,10 @@ if [ "$(id -u)" = 0 ]; then
   chown -R "$owner" "$dir"
   chmod 711 "$dir"
 fi
+if ! as_server test -w "$dir"; then
+  echo "the user $owner, who runs the server, cannot reach $dir: choose a folder directly below /tmp" >&2
+  exit 1
+fi
 if [ ! -s "$dir/data/PG_VERSION" ]; then
   as_server "$programs/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >"$dir/initdb.log" 2>&1 ||
     { cat "$dir/initdb.log" >&2; exit 1; }
