@@ -116,6 +116,8 @@ fn every_kind_is_listed_with_its_parameters_and_the_schema_accepts_the_shipped_p
     assert!(unknown.err.contains("did you mean `lightgbm`?"), "{}", unknown.err);
     let schema = project.logweir(&["schema"]).ok().json();
     assert!(schema["$schema"].as_str().unwrap().contains("json-schema.org"));
+    let kept: serde_json::Value = serde_json::from_str(include_str!("../../docs/pipeline.schema.json")).unwrap();
+    assert!(kept == schema, "editors read an old schema: logweir schema > docs/pipeline.schema.json");
 }
 
 #[test]
