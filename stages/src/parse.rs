@@ -315,7 +315,7 @@ impl FileSummary {
         if end.grew {
             warnings.push(format!("{path} grew while it was read; it was read up to the size it had at first"));
         }
-        if self.lines == 0 {
+        if self.lines == 0 && end.truncated.is_none() {
             warnings.push(format!("{path} is empty"));
         }
         let share = self.rejected as f64 / (self.parsed + self.rejected).max(1) as f64;

@@ -365,11 +365,11 @@ mod tests {
     #[test]
     fn the_cut_into_files_changes_no_template() {
         let forms: Vec<LocalTemplate> = (0..12)
-            .map(|i| local(&format!("user name{} logged in", char::from(b'a' + i)), 1))
+            .map(|i| local(&format!("the user name{} logged in", char::from(b'a' + i)), 1))
             .chain([local("bye", 2)])
             .collect();
         let whole = globalize(&[forms.clone()], &[], Limits::default()).unwrap();
-        assert_eq!(ids(&whole), [("T1", "user <*> logged in", 12), ("T2", "bye", 2)]);
+        assert_eq!(ids(&whole), [("T1", "the user <*> logged in", 12), ("T2", "bye", 2)]);
         for cut in 0..forms.len() {
             let (a, b) = forms.split_at(cut);
             let parts = globalize(&[a.to_vec(), b.to_vec()], &[], Limits::default()).unwrap();

@@ -123,7 +123,7 @@ impl Form {
             return;
         }
         self.text.extend_from_slice(name.as_bytes());
-        self.last = Some((self.text.len(), kind));
+        self.last = whole.then_some((self.text.len(), kind));
         self.values.push((start as u32, end as u32));
     }
 }
