@@ -228,7 +228,7 @@ pub fn write(
     write_files(params, &folder.join(LOG_FILE), &folder.join(LABELS_FILE), &folder.join(ABOUT_FILE), progress)
 }
 
-/// As [`write`], with a path for each file.
+/// As [`write()`], with a path for each file.
 fn write_files(
     params: &SimulateParams,
     log: &Path,

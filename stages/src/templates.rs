@@ -368,7 +368,7 @@ mod tests {
             .map(|i| local(&format!("the user name{} logged in", char::from(b'a' + i)), 1))
             .chain([local("bye", 2)])
             .collect();
-        let whole = globalize(&[forms.clone()], &[], Limits::default()).unwrap();
+        let whole = globalize(std::slice::from_ref(&forms), &[], Limits::default()).unwrap();
         assert_eq!(ids(&whole), [("T1", "the user <*> logged in", 12), ("T2", "bye", 2)]);
         for cut in 0..forms.len() {
             let (a, b) = forms.split_at(cut);

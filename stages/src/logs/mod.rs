@@ -3,7 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`read`] | bytes: plain, `.gz` and `.zst` files as chunks of whole lines |
-//! | [`format`] | line formats: timestamp, level, component, message |
+//! | [`mod@format`] | line formats: timestamp, level, component, message |
 //! | [`session`] | session keys of a line |
 //! | [`mask`] | the form of a message: its text with variables replaced by typed wildcards |
 //! | [`given`] | templates that the user brings |

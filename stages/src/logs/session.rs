@@ -11,7 +11,7 @@ pub struct SessionFinder {
 #[derive(Clone, Debug)]
 enum How {
     /// A fixed prefix, an optional minus sign where allowed, digits: `blk_-?\d+` without the regex engine.
-    Digits { prefix: memchr::memmem::Finder<'static>, length: usize, sign: bool },
+    Digits { prefix: Box<memchr::memmem::Finder<'static>>, length: usize, sign: bool },
     /// Anything else; the first group if there is one, else the whole match.
     Pattern(Regex),
 }
@@ -30,7 +30,7 @@ impl SessionFinder {
         let prefix = &pattern[..pattern.len() - rest.len()];
         let how = match rest {
             r"-?\d+" | r"\d+" | "-?[0-9]+" | "[0-9]+" if prefix.ends_with('_') => How::Digits {
-                prefix: memchr::memmem::Finder::new(prefix.as_bytes()).into_owned(),
+                prefix: Box::new(memchr::memmem::Finder::new(prefix.as_bytes()).into_owned()),
                 length: prefix.len(),
                 sign: rest.starts_with("-?"),
             },

@@ -42,7 +42,7 @@ pub(super) struct PartWriter {
 }
 
 enum How {
-    Here(Encoder),
+    Here(Box<Encoder>),
     Thread { sender: mpsc::SyncSender<Job>, handle: JoinHandle<anyhow::Result<()>> },
 }
 
@@ -51,7 +51,7 @@ impl PartWriter {
     pub(super) fn start(events: &Path, number: usize, parameters: bool) -> anyhow::Result<Self> {
         let mut encoder = Encoder::create(&part_path(events, number, ".parquet"), parameters)?;
         let how = if rayon::current_num_threads() == 1 {
-            How::Here(encoder)
+            How::Here(Box::new(encoder))
         } else {
             let (sender, receiver) = mpsc::sync_channel::<Job>(4);
             let handle = std::thread::spawn(move || {

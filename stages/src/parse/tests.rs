@@ -23,16 +23,16 @@ fn write(dir: &Path, name: &str, text: &[u8]) -> PathBuf {
     path
 }
 
-fn parse(files: &[(&str, &[u8])], with: serde_json::Value, threads: usize) -> anyhow::Result<Run> {
+fn parse(files: &[(&str, &[u8])], with: &serde_json::Value, threads: usize) -> anyhow::Result<Run> {
     let dir = tempfile::tempdir()?;
     let paths: Vec<(&str, PathBuf)> = files.iter().map(|(name, text)| (*name, write(dir.path(), name, text))).collect();
     let inputs: Vec<_> = paths.iter().map(|(name, path)| ("log", *name, path.as_path())).collect();
-    run(&kind(), &with, &inputs, &["events/"], threads)
+    run(&kind(), with, &inputs, &["events/"], threads)
 }
 
 #[test]
 fn a_small_log_is_parsed_as_by_hand() {
-    let run = parse(&[("HDFS.log", LOG.as_bytes())], json!({}), 1).unwrap();
+    let run = parse(&[("HDFS.log", LOG.as_bytes())], &json!({}), 1).unwrap();
     let events = run.path("events");
     let summary = read_summary(&events).unwrap();
     assert_eq!((summary.lines, summary.parsed, summary.rejected), (6, 4, 1));
@@ -106,13 +106,13 @@ fn threads_and_compression_change_no_byte() {
     // Three chunks and more, so that merging has work to do.
     let log = big_log(300_000);
     assert!(log.len() > 2 * crate::logs::read::CHUNK);
-    let one = parse(&[("a.log", &log)], json!({}), 1).unwrap();
-    let two = parse(&[("a.log", &log)], json!({}), 2).unwrap();
-    let three = parse(&[("a.log", &log)], json!({}), 3).unwrap();
+    let one = parse(&[("a.log", &log)], &json!({}), 1).unwrap();
+    let two = parse(&[("a.log", &log)], &json!({}), 2).unwrap();
+    let three = parse(&[("a.log", &log)], &json!({}), 3).unwrap();
     assert_eq!(one.bytes(), two.bytes());
     assert_eq!(one.bytes(), three.bytes());
     let packed = zstd::encode_all(&log[..], 1).unwrap();
-    let packed = parse(&[("a.log.zst", &packed)], json!({}), 2).unwrap();
+    let packed = parse(&[("a.log.zst", &packed)], &json!({}), 2).unwrap();
     let rows = |run: &Run| std::fs::read(part_path(&run.path("events"), 0, ".parquet")).unwrap();
     assert_eq!(rows(&one), rows(&packed));
 }
@@ -130,7 +130,7 @@ fn faults_of_files_are_told_not_fatal() {
     let mut packed = zstd::encode_all(&line[..], 1).unwrap();
     packed.truncate(packed.len() / 2);
     let files: [(&str, &[u8]); 3] = [("a.log", &line), ("b.log", b""), ("c.log.zst", &packed)];
-    let run = parse(&files, json!({}), 1).unwrap();
+    let run = parse(&files, &json!({}), 1).unwrap();
     let summary = read_summary(&run.path("events")).unwrap();
     assert_eq!(summary.files.len(), 3);
     assert!(summary.files[2].truncated && !summary.files[0].truncated);
@@ -140,12 +140,12 @@ fn faults_of_files_are_told_not_fatal() {
 
 #[test]
 fn a_log_of_nothing_fails_with_a_hint() {
-    let error = |text: &[u8]| format!("{:#}", parse(&[("a.log", text)], json!({}), 1).err().unwrap());
+    let error = |text: &[u8]| format!("{:#}", parse(&[("a.log", text)], &json!({}), 1).err().unwrap());
     assert!(error(b"").contains("the log is empty: a.log (hint"));
     assert!(error(b"\n \n").contains("the log is empty"));
     let nothing = error(b"2008-11-09 word\n");
     assert!(nothing.contains("none of the 1 lines") && nothing.contains("line 1 `2008-11-09 word`"), "{nothing}");
-    let twice = parse(&[("a.log", LOG.as_bytes()), ("a.log.gz", b"")], json!({}), 1).unwrap();
+    let twice = parse(&[("a.log", LOG.as_bytes()), ("a.log.gz", b"")], &json!({}), 1).unwrap();
     assert!(twice.warnings.iter().any(|w| w.contains("a.log and a.log.gz look like one log")), "{:?}", twice.warnings);
 }
 
@@ -161,7 +161,7 @@ fn a_regex_format_with_own_masks_and_without_parameters() {
         "parameters": false,
         "masks": {"custom": [{"name": "user", "regex": "user (.) by"}]},
     });
-    let run = parse(&[("auth.log", log)], with, 1).unwrap();
+    let run = parse(&[("auth.log", log)], &with, 1).unwrap();
     let events = run.path("events");
     let frame = read_parquet(&part_path(&events, 0, ".parquet"), None).unwrap();
     assert!(frame.column("parameters").is_err());

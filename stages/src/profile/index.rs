@@ -266,9 +266,9 @@ impl Index {
                 break;
             }
             if at < low {
-                low = at
+                low = at;
             } else {
-                high = at + 1
+                high = at + 1;
             }
             let entry = &entries[at];
             if !allowed(entry) {

@@ -98,7 +98,7 @@ fn the_search_agrees_with_looking_at_everything() {
     let index = Index::fit(&benign, &templates, &all, &vec![0; all.len()], true);
     let local = index.bind(&templates);
     let found = distances(&index, &params(), &asked, &templates);
-    for s in 0..asked.len() {
+    for (s, &found) in found.iter().enumerate() {
         let counts = index.counts(&asked.trace(s, 0), &local);
         let mut least = f64::INFINITY;
         for row in 0..benign.len() {
@@ -114,7 +114,7 @@ fn the_search_agrees_with_looking_at_everything() {
                 least = least.min(sum);
             }
         }
-        assert!((found[s] - least).abs() < 1e-9, "session {s}: {} {least}", found[s]);
+        assert!((found - least).abs() < 1e-9, "session {s}: {found} {least}");
     }
 }
 
