@@ -22,12 +22,12 @@ use crate::questions;
 use crate::records::History;
 use crate::runlog::{Writer, action_at};
 use crate::schedule::{Budget, Demand, predict};
-use crate::session::{Prepared, Session};
 use crate::sources::Places;
 use crate::spec::Spec;
 use crate::statcache::StatCache;
 use crate::store::Store;
 use crate::suggest::did_you_mean;
+use crate::survey::{Prepared, Survey};
 use crate::verify::{Check, VerifyReport};
 use crate::wiring::Wiring;
 
@@ -136,19 +136,19 @@ impl Engine {
         let selected = self.select(&options.targets)?;
         let forced = self.forced(&options.force)?;
         let (index, _) = Index::open(&self.cache())?;
-        let mut session = self.session(index, forced, options.rehash, &self.cache().join("tmp"))?;
-        self.plan_in(&mut session, &selected, options.jobs)
+        let mut survey = self.survey(index, forced, options.rehash, &self.cache().join("tmp"))?;
+        self.plan_in(&mut survey, &selected, options.jobs)
     }
 
-    fn plan_in(&self, session: &mut Session<'_>, selected: &[bool], jobs: usize) -> Result<Plan, EngineError> {
-        session.look_ahead(selected)?;
-        let missing = session.missing_sources(selected)?;
+    fn plan_in(&self, survey: &mut Survey<'_>, selected: &[bool], jobs: usize) -> Result<Plan, EngineError> {
+        survey.look_ahead(selected)?;
+        let missing = survey.missing_sources(selected)?;
         if !missing.is_empty() {
             return Err(EngineError::MissingInputs(missing));
         }
-        let stages = session.plan(selected)?;
+        let stages = survey.plan(selected)?;
         // A plan only reads; that it hashed something is worth remembering, but not worth failing for.
-        let _ = session.memo.save();
+        let _ = survey.memo.save();
         let seconds = self.predict(&stages, jobs);
         Ok(Plan { pipeline: self.pipeline(), overrides: self.overrides(), stages, seconds })
     }
@@ -181,16 +181,16 @@ impl Engine {
         let (writer, torn) = Writer::open(&cache, index.covered().head, index.covered().len)?;
         let run = run_id(&writer.head());
         let temp = new_temp(&cache, &run)?;
-        let mut session = self.session(index, forced, options.rehash, &temp)?;
-        self.check_owners(&session.index)?;
-        session.look_ahead(&selected)?;
-        let missing = session.missing_sources(&selected)?;
+        let mut survey = self.survey(index, forced, options.rehash, &temp)?;
+        self.check_owners(&survey.index)?;
+        survey.look_ahead(&selected)?;
+        let missing = survey.missing_sources(&selected)?;
         if !missing.is_empty() {
-            let _ = session.memo.save();
+            let _ = survey.memo.save();
             return Err(EngineError::MissingInputs(missing));
         }
         if let Some(file) = &options.plan_file {
-            self.hold_to(file, &mut session, &selected, options.jobs)?;
+            self.hold_to(file, &mut survey, &selected, options.jobs)?;
         }
         let budget = self.budget(options.jobs);
         let stages = selected.iter().filter(|selected| **selected).count();
@@ -199,7 +199,7 @@ impl Engine {
             let text = format!("the last entry of the run log was incomplete; it is kept in `{}`", torn.display());
             sink.event(&Event::Warning { text });
         }
-        if let Err(error) = &session.lock_error {
+        if let Err(error) = &survey.lock_error {
             let text = format!("{error}; it is written anew");
             sink.event(&Event::Warning { text });
         }
@@ -218,7 +218,7 @@ impl Engine {
             host: host(),
             cancel,
         };
-        let ended = execute::run(&mut session, &orders, writer, sink);
+        let ended = execute::run(&mut survey, &orders, writer, sink);
         // What is left of it is removed at the start of the next run.
         let _ = fs::remove_dir_all(&temp);
         let Ended { info, internal, environment } = ended?;
@@ -226,18 +226,12 @@ impl Engine {
     }
 
     /// Refuses unless a saved plan is what would happen now.
-    fn hold_to(
-        &self,
-        file: &Path,
-        session: &mut Session<'_>,
-        selected: &[bool],
-        jobs: usize,
-    ) -> Result<(), EngineError> {
+    fn hold_to(&self, file: &Path, survey: &mut Survey<'_>, selected: &[bool], jobs: usize) -> Result<(), EngineError> {
         let text = fs::read_to_string(file).map_err(EngineError::io("read", file))?;
         let saved: Plan = serde_json::from_str(&text)
             .map_err(|e| EngineError::PlanFile { path: file.to_path_buf(), message: e.to_string() })?;
-        let now = self.plan_in(session, selected, jobs)?;
-        session.known = vec![None; self.spec.stages.len()];
+        let now = self.plan_in(survey, selected, jobs)?;
+        survey.known = vec![None; self.spec.stages.len()];
         let differences = plan::differences(&saved, &now);
         if differences.is_empty() { Ok(()) } else { Err(EngineError::PlanChanged { differences }) }
     }
@@ -446,13 +440,13 @@ impl Engine {
         Ok(self.spec.stages.iter().map(by).collect())
     }
 
-    fn session(
+    fn survey(
         &self,
         index: Index,
         forced: Vec<Option<&'static str>>,
         rehash: bool,
         temp: &Path,
-    ) -> Result<Session<'_>, EngineError> {
+    ) -> Result<Survey<'_>, EngineError> {
         let cache = self.cache();
         let lock = LockFile::read(&LockFile::path_for(&self.project.file));
         let (lock, lock_error) = match lock {
@@ -461,7 +455,7 @@ impl Engine {
             Err(error) if self.spec.stages.iter().any(|stage| stage.policy.frozen) => return Err(error),
             Err(error) => (LockFile::default(), Err(error)),
         };
-        Ok(Session {
+        Ok(Survey {
             spec: &self.spec,
             wiring: &self.wiring,
             prepared: &self.prepared,

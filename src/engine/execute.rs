@@ -26,10 +26,10 @@ use crate::manifest::FileFact;
 use crate::runlog::{self, ActionEntry, Entry, Writer};
 use crate::runmap::{MapEntry, RunMap};
 use crate::schedule::{Budget, Demand, Grant, Schedule, remaining};
-use crate::session::{Session, Verdict, declared};
 use crate::spec::Action;
 use crate::stage::{InputFile, StageMessage};
 use crate::store::Store;
+use crate::survey::{Survey, Verdict, declared};
 use crate::work::{self, Failure, Job, Note, Outcome, Success, Task};
 
 /// How often the coordinator looks whether the user wants to stop.
@@ -37,7 +37,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// What a stage without history is taken to last, in seconds, when paths are compared.
 const UNKNOWN_SECONDS: f64 = 1.0;
 
-/// What a run needs beyond its session.
+/// What a run needs beyond its survey.
 pub struct Orders<'a> {
     /// The selected stages.
     pub selected: Vec<bool>,
@@ -98,16 +98,16 @@ struct Running {
 /// # Errors
 /// The run log, the index or the lock file cannot be written; what was finished before is recorded.
 pub fn run(
-    session: &mut Session<'_>,
+    survey: &mut Survey<'_>,
     orders: &Orders<'_>,
     writer: Writer,
     sink: &dyn Sink,
 ) -> Result<Ended, EngineError> {
-    let count = session.spec.stages.len();
-    let store = session.store.clone();
-    let root = session.places.root().to_path_buf();
+    let count = survey.spec.stages.len();
+    let store = survey.store.clone();
+    let root = survey.places.root().to_path_buf();
     let mut coordinator = Coordinator {
-        committer: Committer::start(writer.handle()?, &runlog::path_in(&session.cache), session.cache.clone()),
+        committer: Committer::start(writer.handle()?, &runlog::path_in(&survey.cache), survey.cache.clone()),
         state: vec![State::Waiting; count],
         left: vec![0; count],
         priority: None,
@@ -121,7 +121,7 @@ pub fn run(
         fatal: None,
         ended: Ended { info: orders.info.clone(), internal: false, environment: false },
         began: Instant::now(),
-        session,
+        survey,
         orders,
         writer,
         sink,
@@ -142,7 +142,7 @@ struct Shared<'env> {
 }
 
 struct Coordinator<'c, 's> {
-    session: &'c mut Session<'s>,
+    survey: &'c mut Survey<'s>,
     orders: &'c Orders<'c>,
     writer: Writer,
     sink: &'c dyn Sink,
@@ -168,7 +168,7 @@ struct Coordinator<'c, 's> {
 
 impl<'s> Coordinator<'_, 's> {
     fn prepare(&mut self) {
-        let wiring = self.session.wiring;
+        let wiring = self.survey.wiring;
         for &index in wiring.order.iter().filter(|index| self.orders.selected[**index]) {
             self.left[index] = wiring.before[index].len();
             if self.left[index] == 0 {
@@ -209,7 +209,7 @@ impl<'s> Coordinator<'_, 's> {
     }
 
     fn name(&self, index: usize) -> &'s str {
-        let spec = self.session.spec;
+        let spec = self.survey.spec;
         &spec.stages[index].name
     }
 
@@ -218,7 +218,7 @@ impl<'s> Coordinator<'_, 's> {
         if self.state[index] != State::Waiting {
             return;
         }
-        match self.session.decide(index) {
+        match self.survey.decide(index) {
             Err(lack) => self.failed(index, EngineError::from(lack).into(), None, None),
             Ok(verdict) if verdict.decision == Decision::Fresh => {
                 if let Err(error) = self.fresh(index, verdict) {
@@ -229,7 +229,7 @@ impl<'s> Coordinator<'_, 's> {
                 self.state[index] = State::Ready;
                 let demand = match verdict.decision {
                     Decision::Restore => Demand { threads: 1, ..Demand::default() },
-                    _ => Demand::from(&self.session.spec.stages[index].policy),
+                    _ => Demand::from(&self.survey.spec.stages[index].policy),
                 };
                 self.verdicts.insert(index, verdict);
                 let priority = self.priority(index);
@@ -239,11 +239,11 @@ impl<'s> Coordinator<'_, 's> {
     }
 
     fn priority(&mut self, index: usize) -> f64 {
-        let session = &*self.session;
+        let survey = &*self.survey;
         let priority = self.priority.get_or_insert_with(|| {
-            let seconds = |name: &str| session.index.last_seconds(&session.pipeline, name).unwrap_or(UNKNOWN_SECONDS);
-            let weights: Vec<f64> = session.spec.stages.iter().map(|stage| seconds(&stage.name)).collect();
-            remaining(&session.wiring.order, &session.wiring.after, &weights)
+            let seconds = |name: &str| survey.index.last_seconds(&survey.pipeline, name).unwrap_or(UNKNOWN_SECONDS);
+            let weights: Vec<f64> = survey.spec.stages.iter().map(|stage| seconds(&stage.name)).collect();
+            remaining(&survey.wiring.order, &survey.wiring.after, &weights)
         });
         priority[index]
     }
@@ -252,7 +252,7 @@ impl<'s> Coordinator<'_, 's> {
         let at = self.place_in_log(index, &verdict)?;
         self.ended.info.fresh += 1;
         let (key, outputs) = (verdict.key, verdict.result.map(|result| result.outputs).unwrap_or_default());
-        self.session.settle(index, key, verdict.record, outputs, verdict.manifests);
+        self.survey.settle(index, key, verdict.record, outputs, verdict.manifests);
         self.sink.event(&Event::StageFinished {
             stage: self.name(index).to_owned(),
             decision: Decision::Fresh,
@@ -269,11 +269,11 @@ impl<'s> Coordinator<'_, 's> {
     /// (equal work) is entered again under this stage's name and paths, so that lineage finds it.
     fn place_in_log(&mut self, index: usize, verdict: &Verdict) -> Result<Option<u64>, EngineError> {
         let Some(result) = &verdict.result else { return Ok(None) };
-        let (pipeline, stage) = (&self.session.pipeline, self.name(index));
-        if let Some(at) = self.session.index.action_of(pipeline, stage, &verdict.key) {
+        let (pipeline, stage) = (&self.survey.pipeline, self.name(index));
+        if let Some(at) = self.survey.index.action_of(pipeline, stage, &verdict.key) {
             return Ok(Some(at));
         }
-        let Ok(action) = runlog::action_at(&self.session.cache, result.at) else { return Ok(None) };
+        let Ok(action) = runlog::action_at(&self.survey.cache, result.at) else { return Ok(None) };
         let action = ActionEntry {
             stage: stage.to_owned(),
             pipeline: pipeline.clone(),
@@ -286,7 +286,7 @@ impl<'s> Coordinator<'_, 's> {
     }
 
     fn records(&self, index: usize, outputs: &BTreeMap<String, ResultOutput>) -> BTreeMap<String, OutputRecord> {
-        let spec = self.session.spec;
+        let spec = self.survey.spec;
         let record = |(slot, o): (&String, &crate::spec::Output)| {
             let FileFact { digest, size, executable } = outputs.get(slot)?.fact;
             Some((slot.clone(), OutputRecord { path: declared(&o.path, o.directory), digest, size, executable }))
@@ -299,15 +299,15 @@ impl<'s> Coordinator<'_, 's> {
         let entry = Entry::Action(action);
         let at = self.append(&entry)?;
         if let Entry::Action(action) = &entry {
-            self.session.index.add_action(at, action);
+            self.survey.index.add_action(at, action);
         }
         Ok(at)
     }
 
     fn append(&mut self, entry: &Entry) -> Result<u64, EngineError> {
         let at = self.writer.append(entry)?;
-        let lines = self.session.index.covered().lines + 1;
-        self.session.index.cover(Covered { len: self.writer.len(), lines, last: at, head: self.writer.head() });
+        let lines = self.survey.index.covered().lines + 1;
+        self.survey.index.cover(Covered { len: self.writer.len(), lines, last: at, head: self.writer.head() });
         self.committer.add([]);
         Ok(at)
     }
@@ -336,7 +336,7 @@ impl<'s> Coordinator<'_, 's> {
                 key: verdict.key,
                 threads: grant.threads,
                 attempt: 1,
-                expected: self.session.index.last_seconds(&self.session.pipeline, self.name(index)),
+                expected: self.survey.index.last_seconds(&self.survey.pipeline, self.name(index)),
                 reasons: verdict.reasons.clone(),
             });
         }
@@ -360,7 +360,7 @@ impl<'s> Coordinator<'_, 's> {
     {
         let index = grant.stage;
         let (spec, prepared, places, env) =
-            (self.session.spec, self.session.prepared, self.session.places, self.session.env);
+            (self.survey.spec, self.survey.prepared, self.survey.places, self.survey.env);
         let stage = &spec.stages[index];
         let task = match (verdict.decision, &stage.action, &prepared[index].made) {
             (Decision::Restore, _, _) => {
@@ -381,7 +381,7 @@ impl<'s> Coordinator<'_, 's> {
             slot.iter().flat_map(BTreeMap::keys).filter(|path| !path.starts_with("lineage:")).map(file).collect()
         };
         let watched = |logical: &String| {
-            let stat = self.session.memo.stat(&places.memo_name(logical))?;
+            let stat = self.survey.memo.stat(&places.memo_name(logical))?;
             Some((logical.clone(), places.place_of(logical), stat))
         };
         Job {
@@ -403,7 +403,7 @@ impl<'s> Coordinator<'_, 's> {
             root: shared.root,
             scratch: self.orders.temp.join(index.to_string()),
             log: self
-                .session
+                .survey
                 .cache
                 .join("logs")
                 .join(&self.ended.info.run)
@@ -476,13 +476,13 @@ impl<'s> Coordinator<'_, 's> {
             ReasonKind::Output,
             format!("object {} is missing from the store or corrupt", digest.short()),
         )];
-        if self.session.spec.stages[index].policy.frozen {
+        if self.survey.spec.stages[index].policy.frozen {
             let why = format!("object {} is missing from the store or corrupt", digest.short());
             let error = EngineError::Frozen { stage: self.name(index).to_owned(), why };
             return self.failed(index, error.into(), None, Some((verdict.key, verdict.reasons)));
         }
         self.state[index] = State::Ready;
-        let demand = Demand::from(&self.session.spec.stages[index].policy);
+        let demand = Demand::from(&self.survey.spec.stages[index].policy);
         self.verdicts.insert(index, verdict);
         let priority = self.priority(index);
         self.schedule.add(index, priority, demand);
@@ -494,13 +494,13 @@ impl<'s> Coordinator<'_, 's> {
         let manifests: BTreeMap<_, _> = success.manifests.into_iter().map(|(slot, m)| (slot, Arc::new(m))).collect();
         for (slot, record) in &success.outputs {
             let fact = FileFact { digest: record.digest, size: record.size, executable: record.executable };
-            self.session.note_placed(&record.path, &fact, manifests.get(slot).map(|m| &**m));
+            self.survey.note_placed(&record.path, &fact, manifests.get(slot).map(|m| &**m));
         }
         let digests: BTreeMap<&String, Digest> = success.outputs.iter().map(|(slot, o)| (slot, o.digest)).collect();
         let before = verdict.before.as_ref();
         let same = before.is_some_and(|before| !before.is_empty() && before.iter().map(|(s, d)| (s, *d)).eq(digests));
         let cutoff = verdict.decision == Decision::Run && same;
-        let promised = verdict.result.as_ref().filter(|_| !self.session.spec.stages[index].policy.always);
+        let promised = verdict.result.as_ref().filter(|_| !self.survey.spec.stages[index].policy.always);
         if let Some(slot) = promised.and_then(|result| other_bytes(&result.outputs, &success.outputs)) {
             let text = format!(
                 "output `{slot}` has other bytes than an earlier execution with the same key: it is not reproducible"
@@ -510,7 +510,7 @@ impl<'s> Coordinator<'_, 's> {
             self.sink.event(&Event::StageMessage { stage, level: Level::Warning, text });
         }
         let at = if verdict.decision == Decision::Run {
-            let session = &*self.session;
+            let survey = &*self.survey;
             let used: BTreeSet<&str> = verdict
                 .record
                 .inputs
@@ -519,14 +519,14 @@ impl<'s> Coordinator<'_, 's> {
                 .flat_map(BTreeMap::keys)
                 .filter_map(|p| Some(p.split_once(':')?.0))
                 .collect();
-            let root = |name: &str| Some((name.to_owned(), session.places.named(name)?.to_string_lossy().into_owned()));
+            let root = |name: &str| Some((name.to_owned(), survey.places.named(name)?.to_string_lossy().into_owned()));
             let action = ActionEntry {
                 key: verdict.key,
                 record: (*verdict.record).clone(),
                 outputs: success.outputs.clone(),
                 stage: self.name(index).to_owned(),
                 run: self.ended.info.run.clone(),
-                pipeline: session.pipeline.clone(),
+                pipeline: survey.pipeline.clone(),
                 reasons: verdict.reasons.clone(),
                 started,
                 seconds,
@@ -534,7 +534,7 @@ impl<'s> Coordinator<'_, 's> {
                 peak_memory: success.peak_memory,
                 warnings,
                 roots: used.into_iter().filter_map(root).collect(),
-                secrets: session.spec.stages[index].secrets.clone(),
+                secrets: survey.spec.stages[index].secrets.clone(),
                 reused_by: None,
                 host: self.orders.host.0.clone(),
                 platform: self.orders.host.1.clone(),
@@ -551,7 +551,7 @@ impl<'s> Coordinator<'_, 's> {
             directory: record.is_directory(),
         };
         let outputs = success.outputs.iter().map(|(slot, record)| (slot.clone(), output(record))).collect();
-        self.session.settle(index, verdict.key, verdict.record, outputs, manifests);
+        self.survey.settle(index, verdict.key, verdict.record, outputs, manifests);
         self.sink.event(&Event::StageFinished {
             stage: self.name(index).to_owned(),
             decision: verdict.decision,
@@ -569,12 +569,12 @@ impl<'s> Coordinator<'_, 's> {
     fn settled(&mut self, index: usize, entry: MapEntry) {
         self.state[index] = State::Settled;
         let name = self.name(index);
-        if let (Some(key), Some(known)) = (entry.key, &self.session.known[index]) {
+        if let (Some(key), Some(known)) = (entry.key, &self.survey.known[index]) {
             let outputs = self.records(index, &known.outputs);
             self.locked.insert(name.to_owned(), LockedStage { key, outputs });
         }
         self.map.insert(name.to_owned(), entry);
-        let wiring = self.session.wiring;
+        let wiring = self.survey.wiring;
         for &next in &wiring.after[index] {
             if self.orders.selected[next] {
                 self.left[next] -= 1;
@@ -608,7 +608,7 @@ impl<'s> Coordinator<'_, 's> {
     }
 
     fn skip_dependents(&mut self, index: usize) {
-        let wiring = self.session.wiring;
+        let wiring = self.survey.wiring;
         let mut pending = VecDeque::from([index]);
         while let Some(cause) = pending.pop_front() {
             for &next in &wiring.after[cause] {

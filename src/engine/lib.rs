@@ -9,7 +9,7 @@
 //!
 //! Pure (no files, clock, environment or threads; take values, give values): `spec`, `graph`, `key`, `plan`,
 //! `schedule`, `wiring`, `lineage`, `draw`. IO, each behind a small interface: `sources`, `statcache`, `store`,
-//! `publish`, `shell`, `runlog`, `index`, `session`, `work`, `execute`. The [`engine`] module is the façade that the program uses.
+//! `publish`, `shell`, `runlog`, `index`, `survey`, `work`, `execute`. The [`engine`] module is the façade that the program uses.
 //!
 //! Invariant: the engine has no word for what stages compute; it knows files, digests, commands and parameters.
 //! Invariant: a stage sees its declared inputs, its parameters, scratch output paths, a thread budget and an event
@@ -44,7 +44,6 @@ pub mod runlog;
 pub mod runmap;
 pub mod schedule;
 pub mod schema;
-pub mod session;
 pub mod shell;
 pub mod sources;
 pub mod spec;
@@ -52,6 +51,7 @@ pub mod stage;
 pub mod statcache;
 pub mod store;
 pub mod suggest;
+pub mod survey;
 pub mod verify;
 pub mod wiring;
 pub mod work;

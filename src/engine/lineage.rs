@@ -11,7 +11,7 @@ use crate::error::EngineError;
 use crate::history::OutputRecord;
 use crate::key::KeyRecord;
 use crate::runlog::ActionEntry;
-use crate::session::{Session, declared};
+use crate::survey::{Survey, declared};
 use crate::wiring::Link;
 
 /// Whether a node is a thing or the making of one.
@@ -300,8 +300,8 @@ pub fn downstream(actions: &[ActionView], target: &str) -> Option<Lineage> {
     Some(found.finish(target))
 }
 
-/// The state of a session as records.
-struct Current<'s, 'a>(&'s Session<'a>);
+/// The state of a survey as records.
+struct Current<'s, 'a>(&'s Survey<'a>);
 
 impl Records for Current<'_, '_> {
     fn maker(&self, path: &str, _digest: &Digest) -> Result<Option<Rc<ActionView>>, EngineError> {
@@ -342,13 +342,13 @@ impl Records for Current<'_, '_> {
 ///
 /// # Errors
 /// Records cannot be read.
-pub(crate) fn canonical(session: &Session<'_>, path: &str, digest: Digest, link: &Link) -> Result<String, EngineError> {
+pub(crate) fn canonical(survey: &Survey<'_>, path: &str, digest: Digest, link: &Link) -> Result<String, EngineError> {
     let directory = match link {
-        Link::Output(output) => session.spec.stages[output.stage].outputs[output.slot].directory,
+        Link::Output(output) => survey.spec.stages[output.stage].outputs[output.slot].directory,
         _ => false,
     };
     let at = if directory { format!("{path}/") } else { path.to_owned() };
-    let document = upstream(&Current(session), path, &at, &digest)?;
+    let document = upstream(&Current(survey), path, &at, &digest)?;
     let mut text = serde_json::to_string_pretty(&document).map_err(|e| EngineError::Internal(e.to_string()))?;
     text.push('\n');
     Ok(text)

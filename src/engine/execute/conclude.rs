@@ -11,7 +11,7 @@ use crate::history::RunInfo;
 use crate::lockfile::{LockFile, LockedStage};
 use crate::runlog::{self, Entry, RunEntry};
 use crate::runmap::{self, MapEntry};
-use crate::session::Session;
+use crate::survey::Survey;
 
 impl Coordinator<'_, '_> {
     /// Skips what was not started, records the run, brings the lock file and the index up to date.
@@ -24,7 +24,7 @@ impl Coordinator<'_, '_> {
         }
         if let Some(error) = self.fatal.take() {
             // What was finished is in the log; without this the index would only have to be replayed.
-            let _ = self.session.memo.save();
+            let _ = self.survey.memo.save();
             let _ = self.committer.finish();
             return Err(error);
         }
@@ -32,9 +32,9 @@ impl Coordinator<'_, '_> {
         self.ended.info.seconds = self.began.elapsed().as_secs_f64();
         self.ended.info.finished = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
         let mut objects = Vec::new();
-        let map = runmap::save(&self.map, &self.session.store, &mut objects)?;
+        let map = runmap::save(&self.map, &self.survey.store, &mut objects)?;
         self.committer.add(objects);
-        let roots = self.session.places.all_named();
+        let roots = self.survey.places.all_named();
         let entry = RunEntry {
             info: self.ended.info.clone(),
             map,
@@ -45,15 +45,15 @@ impl Coordinator<'_, '_> {
         let entry = Entry::Run(Box::new(entry));
         let at = self.append(&entry)?;
         if let Entry::Run(run) = &entry {
-            self.session.index.add_run(at, run);
+            self.survey.index.add_run(at, run);
         }
         self.committer.finish()?;
-        if self.session.spec.overrides.is_empty() && self.session.spec.profile.is_none() {
-            write_lock(self.session, &self.orders.lock_path, self.locked, self.writer.head())?;
+        if self.survey.spec.overrides.is_empty() && self.survey.spec.profile.is_none() {
+            write_lock(self.survey, &self.orders.lock_path, self.locked, self.writer.head())?;
         }
-        let saved = self.session.memo.save();
-        saved.map_err(EngineError::io("write", &self.session.cache.join("stat")))?;
-        self.session.index.save()?;
+        let saved = self.survey.memo.save();
+        saved.map_err(EngineError::io("write", &self.survey.cache.join("stat")))?;
+        self.survey.index.save()?;
         let RunInfo { run, executed, restored, fresh, failed, skipped, seconds, .. } = self.ended.info.clone();
         self.sink.event(&Event::RunFinished { run, executed, restored, fresh, failed, skipped, seconds });
         Ok(self.ended)
@@ -62,13 +62,13 @@ impl Coordinator<'_, '_> {
     /// Stages that were not selected keep what the last run of the pipeline knew of them; so do failed and skipped ones
     /// keep their place in the log, where the outputs on disk come from.
     fn carry_over(&mut self) -> Result<(), EngineError> {
-        let spec = self.session.spec;
+        let spec = self.survey.spec;
         if spec.stages.iter().all(|stage| self.map.get(&stage.name).is_some_and(|entry| entry.at.is_some())) {
             return Ok(());
         }
-        let Some(last) = self.session.index.last_run(&self.session.pipeline) else { return Ok(()) };
+        let Some(last) = self.survey.index.last_run(&self.survey.pipeline) else { return Ok(()) };
         // A lost map loses history, not results.
-        let Ok(before) = runmap::load(&last.map, &self.session.store) else { return Ok(()) };
+        let Ok(before) = runmap::load(&last.map, &self.survey.store) else { return Ok(()) };
         for stage in &spec.stages {
             let Some(old) = before.get(&stage.name) else { continue };
             match self.map.get_mut(&stage.name) {
@@ -88,14 +88,14 @@ impl Coordinator<'_, '_> {
 }
 
 fn write_lock(
-    session: &Session<'_>,
+    survey: &Survey<'_>,
     path: &Path,
     locked: BTreeMap<String, LockedStage>,
     head: Digest,
 ) -> Result<(), EngineError> {
-    let first = runlog::line_at(&session.cache, 0)?.digest();
-    let names: BTreeSet<&str> = session.spec.stages.iter().map(|stage| stage.name.as_str()).collect();
-    let mut lock = LockFile { log: Some((first, head)), stages: session.lock.stages.clone() };
+    let first = runlog::line_at(&survey.cache, 0)?.digest();
+    let names: BTreeSet<&str> = survey.spec.stages.iter().map(|stage| stage.name.as_str()).collect();
+    let mut lock = LockFile { log: Some((first, head)), stages: survey.lock.stages.clone() };
     lock.stages.retain(|name, _| names.contains(name.as_str()));
     lock.stages.extend(locked);
     lock.write(path)

@@ -1,4 +1,4 @@
-//! Paths of pipeline.yaml: `data/x.csv`, `data/x/`, `raw:HDFS.log*`, `lineage:reports/metrics.json`.
+//! Paths of pipeline.yaml: `data/x.csv`, `data/x/`, `raw:2026/*.log`, `lineage:reports/metrics.json`.
 
 use indexmap::IndexMap;
 

@@ -162,7 +162,7 @@ pub struct Verdict {
 }
 
 /// Everything known while planning or running.
-pub struct Session<'a> {
+pub struct Survey<'a> {
     /// The pipeline.
     pub spec: &'a Spec,
     /// How inputs are met.
@@ -195,7 +195,7 @@ pub struct Session<'a> {
     pub tools: BTreeMap<String, String>,
 }
 
-impl Session<'_> {
+impl Survey<'_> {
     /// Looks at every source file and output file of the selected stages, on all cores.
     ///
     /// # Errors
@@ -478,7 +478,7 @@ impl Session<'_> {
     /// Says what would happen to the selected stages, in an order it could happen in.
     ///
     /// # Errors
-    /// As [`Session::decide`].
+    /// As [`Survey::decide`].
     pub fn plan(&mut self, selected: &[bool]) -> Result<Vec<PlanRow>, EngineError> {
         let (spec, wiring) = (self.spec, self.wiring);
         let mut rows = Vec::new();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Gathered, Lack, Session, declared};
+use super::{Gathered, Lack, Survey, declared};
 use crate::digest::Digest;
 use crate::error::{EngineError, MissingInput};
 use crate::index::ResultOutput;
@@ -13,7 +13,7 @@ use crate::spec::{InputRef, ProjectPath};
 use crate::stage::Arity;
 use crate::wiring::{Link, OutputId, local_root, matcher};
 
-impl Session<'_> {
+impl Survey<'_> {
     pub(super) fn missing(&self, stage: usize, slot: &str, reference: &InputRef) -> MissingInput {
         let (InputRef::File(path) | InputRef::Directory(path) | InputRef::Glob(path) | InputRef::Lineage(path)) =
             reference;
