@@ -170,3 +170,15 @@ fn real_logs_are_scored_well() {
     assert_eq!(metrics["dataset"]["lines"], 156_711);
     assert!(metrics["fusion"]["average_precision"].as_f64().unwrap() >= 0.99, "{}", metrics["fusion"]);
 }
+
+#[test]
+fn an_unreachable_database_is_a_fault_of_the_environment_and_the_rest_is_kept() {
+    let (project, logs) = simulated("1500");
+    let mut command = project.command(&["run", "--json"]);
+    let nobody = "postgres://someone@127.0.0.1:1/nowhere";
+    let failed = said(&command.env("LOGWEIR_HDFS", &logs).env("LOGWEIR_POSTGRES", nobody).output().unwrap()).exits(3);
+    assert_eq!(failed.counts().failed, 1);
+    assert!(failed.out.contains("cannot reach postgresql://127.0.0.1:1/nowhere"), "{}", failed.out);
+    let then = logweir(&project, &logs, &["run", "--json"]).ok();
+    assert_eq!(then.executed(), ["export"]);
+}

@@ -3,7 +3,8 @@
 use std::error::Error as _;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
+use logweir_engine::error::Environment;
 use postgres::binary_copy::BinaryCopyInWriter;
 use postgres::types::{ToSql, Type};
 use postgres::{Client, NoTls, Transaction};
@@ -35,7 +36,7 @@ impl Postgresql {
             let hint = "is the server running, and may this user connect? LOGWEIR_POSTGRES names the database; unset, \
                         scores go to the SQLite file of pipeline.yaml (connections are not encrypted: use sslmode=disable \
                         or a local server)";
-            anyhow!("cannot reach {place}: {}; {hint}", cause(&error))
+            anyhow::Error::new(Environment::new(format!("cannot reach {place}: {}; {hint}", cause(&error))))
         })?;
         Ok(Self { client, schema: schema.to_owned(), place })
     }
