@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use logweir_engine::engine::{Engine, PlanOptions, Project, RunOptions};
 use logweir_engine::event::{Event, Sink};
-use logweir_engine::quick;
+use logweir_engine::quick::{self, Quick};
 use logweir_engine::records::History;
 
 use crate::cli::{Global, RunArgs};
@@ -42,11 +42,12 @@ pub(super) fn run(global: &Global, args: &RunArgs, screen: &Screen) -> Outcome {
     let (summary, page) = with_reading(global, |reading| {
         let watcher = Watcher::new(reading.project, screen);
         // Nothing to do is found out without the pipeline.
-        if let Some(summary) = quick::run(reading, &options, &watcher)? {
-            return Ok((summary, None));
-        }
+        let glance = match quick::run(reading, &options, &watcher)? {
+            Quick::Done(summary) => return Ok((summary, None)),
+            Quick::Whole(glance) => glance,
+        };
         let engine = Engine::open(reading)?;
-        let summary = engine.run(&options, &watcher, &cancel)?;
+        let summary = engine.run_after(glance, &options, &watcher, &cancel)?;
         Ok((summary, front_page(&engine)))
     })?;
     let info = &summary.info;
