@@ -42,13 +42,17 @@ pub(super) fn run(global: &Global, args: &RunArgs, screen: &Screen) -> Outcome {
     let (summary, page) = with_reading(global, |reading| {
         let watcher = Watcher::new(reading.project, screen);
         // Nothing to do is found out without the pipeline.
-        let glance = match quick::run(reading, &options, &watcher)? {
-            Quick::Done(summary) => return Ok((summary, None)),
+        let snapshot = quick::snapshot_of(reading);
+        let glance = match quick::run(&snapshot, reading, &options, &watcher)? {
+            Quick::Done(summary) => return Ok((*summary, None)),
             Quick::Whole(glance) => glance,
         };
         let engine = Engine::open(reading)?;
         let summary = engine.run_after(glance, &options, &watcher, &cancel)?;
-        Ok((summary, front_page(&engine)))
+        let page = front_page(&engine);
+        // The process is about to end: ten thousand stages need not be taken apart first.
+        std::mem::forget(engine);
+        Ok((summary, page))
     })?;
     let info = &summary.info;
     let counts = Counts {
