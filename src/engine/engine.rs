@@ -542,7 +542,7 @@ impl Engine {
             forced,
             before: None,
         };
-        if let Some(Box::new(Glance { snapshot, same })) = glance {
+        if let Some(Glance { snapshot, same }) = glance {
             survey.begin_from(snapshot, same);
         }
         Ok(survey)
