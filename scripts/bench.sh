@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Times two things and prints seconds and megabytes:
-#   engine    a DAG of N trivial stages (default 1000): first run, no-op run, one edited source; ninja and make beside it
+#   engine    DAGs of N trivial stages (default 1000) beside ninja and make; see bench-engine.py for more
 #   pipeline  the shipped pipeline on a simulated log of about LINES lines (default 1,000,000): first run and no-op run
 # Usage: bench.sh [engine|pipeline|all] [N or LINES]
 set -euo pipefail
@@ -33,62 +33,6 @@ if os.waitstatus_to_exitcode(status):
 PY
 }
 
-# The same DAG for each engine: N independent copies, then a concatenation of every tenth.
-generate() {
-  python3 - "$1" "$2" <<'PY'
-import pathlib, sys
-root, n = pathlib.Path(sys.argv[1]), int(sys.argv[2])
-for engine in ("logweir", "ninja", "make"):
-    folder = root / engine
-    (folder / "src").mkdir(parents=True); (folder / "out").mkdir()
-    for i in range(n):
-        (folder / f"src/{i}.txt").write_text(f"source {i}\n")
-def joins():
-    return range(0, n, 10)
-yaml = ["version: 1", "name: bench", "stages:"]
-for i in range(n):
-    yaml += [f"  s{i}:", '    run: "cp ${in.i} ${out.o}"', f"    in: {{ i: src/{i}.txt }}", f"    out: {{ o: out/{i}.txt }}"]
-for i in joins():
-    ins = ", ".join(f"out/{k}.txt" for k in range(i, min(i + 10, n)))
-    yaml += [f"  j{i}:", '    run: "cat ${in.i} > ${out.o}"', f"    in: {{ i: [{ins}] }}", f"    out: {{ o: out/j{i}.txt }}"]
-(root / "logweir/pipeline.yaml").write_text("\n".join(yaml) + "\n")
-ninja = ["rule r", "  command = $c", ""]
-make = ["MAKEFLAGS += -rR", "all: " + " ".join(f"out/j{i}.txt" for i in joins()), ".PHONY: all"]
-for i in range(n):
-    ninja += [f"build out/{i}.txt: r src/{i}.txt", f"  c = cp src/{i}.txt out/{i}.txt"]
-    make += [f"out/{i}.txt: src/{i}.txt", f"\t@cp src/{i}.txt out/{i}.txt"]
-for i in joins():
-    ins = " ".join(f"out/{k}.txt" for k in range(i, min(i + 10, n)))
-    ninja += [f"build out/j{i}.txt: r {ins}", f"  c = cat {ins} > out/j{i}.txt"]
-    make += [f"out/j{i}.txt: {ins}", f"\t@cat {ins} > out/j{i}.txt"]
-(root / "ninja/build.ninja").write_text("\n".join(ninja) + "\n")
-(root / "make/Makefile").write_text("\n".join(make) + "\n")
-PY
-}
-
-engine() {
-  local n=$1 name
-  generate "$work/dag" "$n"
-  echo "engine: $n copies and $(((n + 9) / 10)) joins, -j 2"
-  for name in logweir ninja make; do
-    local command=()
-    case $name in
-      logweir) command=("$logweir" -C "$work/dag/logweir" -q run -j 2) ;;
-      ninja) command -v ninja >/dev/null || { echo "ninja is not installed: left out"; continue; }
-        command=(ninja -C "$work/dag/ninja" -j 2 --quiet) ;;
-      make) command=(make -C "$work/dag/make" -s -j2) ;;
-    esac
-    timed "$name, first" "${command[@]}"
-    # Files written within two seconds of being looked at are hashed once more: let that pass.
-    sleep 3
-    [ "$name" != logweir ] || "${command[@]}"
-    timed "$name, nothing to do" "${command[@]}"
-    timed "$name, nothing to do" "${command[@]}"
-    echo edited >"$work/dag/$name/src/0.txt"
-    timed "$name, one source edited" "${command[@]}"
-  done
-}
-
 pipeline() {
   # The simulator writes 19 to 20 lines a session.
   local lines=$1 project="$work/project"
@@ -103,8 +47,8 @@ pipeline() {
 }
 
 case $what in
-  engine) engine "${2:-1000}" ;;
+  engine) scripts/bench-engine.py --logweir "$logweir" --stages "${2:-1000}" ;;
   pipeline) pipeline "${2:-1000000}" ;;
-  all) engine 1000; echo; pipeline 1000000 ;;
+  all) scripts/bench-engine.py --logweir "$logweir" --stages 1000; echo; pipeline 1000000 ;;
   *) say "usage: bench.sh [engine|pipeline|all] [N]"; exit 2 ;;
 esac
