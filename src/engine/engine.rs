@@ -5,10 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use crate::critical::CriticalPath;
 use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::event::{Decision, Event, Sink};
 use crate::execute::{self, Ended, Orders};
+use crate::forecast::{self, Forecast, Left};
 use crate::graph::Dag;
 use crate::history::{RunDetail, RunInfo, Why, WhyRun};
 use crate::index::Index;
@@ -21,7 +23,7 @@ use crate::publish::Placer;
 use crate::questions;
 use crate::records::History;
 use crate::runlog::{Writer, action_at};
-use crate::schedule::{Budget, Demand, predict};
+use crate::schedule::Budget;
 use crate::sources::Places;
 use crate::spec::Spec;
 use crate::statcache::StatCache;
@@ -149,22 +151,44 @@ impl Engine {
         let stages = survey.plan(selected)?;
         // A plan only reads; that it hashed something is worth remembering, but not worth failing for.
         let _ = survey.memo.save();
-        let seconds = self.predict(&stages, jobs);
-        Ok(Plan { pipeline: self.pipeline(), overrides: self.overrides(), stages, seconds })
+        let left = self.foresee(&stages, jobs);
+        let may_run = stages.iter().filter(|row| row.may_run()).count();
+        Ok(Plan {
+            pipeline: self.pipeline(),
+            overrides: self.overrides(),
+            stages,
+            seconds: (left.unknown == 0 || left.unknown < may_run).then_some(left.seconds),
+            unknown: left.unknown,
+            critical_path: left.path,
+            critical_seconds: left.path_seconds,
+        })
     }
 
-    fn predict(&self, rows: &[PlanRow], jobs: usize) -> Option<f64> {
+    fn foresee(&self, rows: &[PlanRow], jobs: usize) -> Left {
         let rows: BTreeMap<&str, &PlanRow> = rows.iter().map(|row| (row.name.as_str(), row)).collect();
-        let weight = |stage: &crate::spec::StageSpec| match rows.get(stage.name.as_str()) {
-            Some(row) if matches!(row.decision, Decision::Run | Decision::Waits) => row.seconds,
-            _ => Some(0.0),
-        };
-        let weights: Vec<f64> = self.spec.stages.iter().map(weight).collect::<Option<_>>()?;
-        if weights.iter().all(|weight| *weight == 0.0) {
-            return Some(0.0);
-        }
-        let demands: Vec<Demand> = self.spec.stages.iter().map(|stage| Demand::from(&stage.policy)).collect();
-        Some(predict(self.budget(jobs), &self.wiring.order, &self.wiring.after, &weights, &demands))
+        let row = |stage: &crate::spec::StageSpec| rows.get(stage.name.as_str()).copied();
+        let left = self.spec.stages.iter().map(|stage| row(stage).is_some_and(PlanRow::may_run)).collect();
+        let expected = self.spec.stages.iter().map(|stage| row(stage).and_then(|row| row.seconds)).collect();
+        Forecast::new(&self.spec, &self.wiring, self.budget(jobs), left, expected).left(&BTreeMap::new())
+    }
+
+    /// Returns what the selected stages (options as of a run) are expected to take by what they took before. Stages
+    /// that turn out to be up to date are to be settled as a run tells of them.
+    ///
+    /// # Errors
+    /// Unknown targets; the index cannot be read.
+    pub fn forecast(&self, targets: &[String], jobs: usize) -> Result<Forecast, EngineError> {
+        let selected = self.select(targets)?;
+        let (index, _) = Index::open(&self.cache())?;
+        let pipeline = self.pipeline();
+        let seconds = |stage: &crate::spec::StageSpec| index.last_seconds(&pipeline, &stage.name);
+        let expected = self.spec.stages.iter().map(seconds).collect();
+        Ok(Forecast::new(&self.spec, &self.wiring, self.budget(jobs), selected, expected))
+    }
+
+    /// Returns the critical path of a run: `took` has the seconds of each stage it executed or restored.
+    pub fn critical_path(&self, took: &BTreeMap<String, f64>) -> CriticalPath {
+        forecast::critical_path(&self.spec, &self.wiring, took)
     }
 
     /// Brings the selected stages up to date. A failed stage is no error: see [`RunSummary::exit_code`].

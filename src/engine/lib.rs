@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Pure (no files, clock, environment or threads; take values, give values): `spec`, `graph`, `key`, `plan`,
-//! `schedule`, `wiring`, `lineage`, `draw`. IO, each behind a small interface: `sources`, `statcache`, `store`,
+//! `schedule`, `critical`, `forecast`, `wiring`, `lineage`, `draw`. IO, each behind a small interface: `sources`, `statcache`, `store`,
 //! `publish`, `shell`, `runlog`, `index`, `survey`, `work`, `execute`. The [`engine`] module is the façade that the program uses.
 //!
 //! Invariant: the engine has no word for what stages compute; it knows files, digests, commands and parameters.
@@ -20,6 +20,7 @@
 //! Invariant: nothing here prints; what happens is an [`event::Event`].
 
 pub mod commit;
+pub mod critical;
 pub mod digest;
 pub mod draw;
 pub mod engine;
@@ -27,6 +28,7 @@ pub mod error;
 pub mod event;
 pub mod execute;
 mod fast;
+pub mod forecast;
 pub mod graph;
 pub mod history;
 pub mod index;
