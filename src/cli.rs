@@ -125,6 +125,9 @@ pub(crate) struct RunArgs {
     /// Hash every input again instead of trusting unchanged file times
     #[arg(long)]
     pub(crate) rehash: bool,
+    /// Run again whenever the pipeline file or a source changes, until Ctrl-C
+    #[arg(long, conflicts_with_all = ["dry_run", "plan"])]
+    pub(crate) watch: bool,
 }
 
 /// `plan`.
@@ -133,6 +136,12 @@ pub(crate) struct PlanArgs {
     /// Stages or artifact paths
     #[arg(value_name = "TARGET")]
     pub(crate) targets: Vec<String>,
+    /// Plan as if this stage had to run (may be repeated)
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) force: Vec<String>,
+    /// Predict the time with this many threads (default: all cores)
+    #[arg(short = 'j', value_name = "N")]
+    pub(crate) jobs: Option<std::num::NonZeroUsize>,
     /// Also save the plan, for `run --plan`
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,

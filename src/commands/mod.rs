@@ -1,6 +1,7 @@
 //! The commands: one file each, from checked arguments to an exit code. They decide what to ask the engine for and what
 //! to show; the engine decides everything else.
 
+mod follow;
 mod graph;
 mod history;
 mod init;
@@ -11,6 +12,7 @@ mod score;
 mod simulate;
 mod stages;
 mod verify;
+mod watch;
 mod why;
 
 use std::collections::BTreeMap;

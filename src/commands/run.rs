@@ -1,33 +1,19 @@
 //! `run`: brings stages up to date and shows it happening.
 
-use std::cell::RefCell;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use logweir_engine::engine::{Engine, PlanOptions, RunOptions};
-use logweir_engine::event::{Event, Sink};
+use logweir_engine::engine::{PlanOptions, RunOptions};
 
 use crate::cli::{Global, RunArgs};
-use crate::commands::{Outcome, limit_polars, open, plan};
+use crate::commands::{Outcome, follow, limit_polars, open, plan, watch};
 use crate::render::diagnostic::Failure;
-use crate::render::json::JsonLines;
-use crate::render::progress::{Bars, Lines};
-use crate::render::summary::{self, Counts};
 use crate::render::{Screen, to_stderr};
-
-/// The page people look at first, when a pipeline makes one.
-const FRONT_PAGE: &str = "reports/index.html";
 
 pub(super) fn run(global: &Global, args: &RunArgs, screen: &Screen) -> Outcome {
     limit_polars(args.jobs);
     let jobs = args.jobs.map_or(0, std::num::NonZero::get);
     let plan_file = args.plan.as_ref().map(std::path::absolute).transpose().map_err(Failure::environment)?;
-    let engine = open(global)?;
-    let planning = PlanOptions { targets: args.targets.clone(), force: args.force.clone(), rehash: args.rehash, jobs };
-    if args.dry_run {
-        return plan::show(&engine.plan(&planning)?, screen);
-    }
     let options = RunOptions {
         targets: args.targets.clone(),
         force: args.force.clone(),
@@ -36,33 +22,15 @@ pub(super) fn run(global: &Global, args: &RunArgs, screen: &Screen) -> Outcome {
         keep_going: args.keep_going,
         plan_file,
     };
-    let watcher = Watcher::new(&engine, screen);
-    let cancel = stop_on_signal(*screen)?;
-    let summary = engine.run(&options, &watcher, &cancel)?;
-    watcher.close();
-    let info = &summary.info;
-    let counts = Counts {
-        executed: info.executed,
-        restored: info.restored,
-        fresh: info.fresh,
-        failed: info.failed,
-        skipped: info.skipped,
-        seconds: info.seconds,
-    };
-    screen.note(&summary::of(&counts, &info.run, info.interrupted, screen.err));
-    if summary.exit_code() == 0
-        && let Some(page) = front_page(&engine)
-    {
-        screen.note(&format!("look at {}", screen.err.bold(&page)));
+    if args.watch {
+        return watch::watch(global, &options, screen, &stop_on_signal(*screen)?);
     }
-    Ok(summary.exit_code())
-}
-
-/// The front page, if a stage of this pipeline writes it and it is there.
-fn front_page(engine: &Engine) -> Option<String> {
-    let written = engine.spec().stages.iter().any(|s| s.outputs.values().any(|o| o.path.to_string() == FRONT_PAGE));
-    let page = engine.project().root().join(Path::new(FRONT_PAGE));
-    (written && page.is_file()).then(|| page.display().to_string())
+    let engine = open(global)?;
+    if args.dry_run {
+        let RunOptions { targets, force, rehash, jobs, .. } = options;
+        return plan::show(&engine.plan(&PlanOptions { targets, force, rehash, jobs })?, screen);
+    }
+    follow::carry_out(&Arc::new(engine), &options, screen, &stop_on_signal(*screen)?)
 }
 
 /// Ctrl-C (or a termination signal) once stops cleanly, twice at once.
@@ -74,52 +42,11 @@ fn stop_on_signal(screen: Screen) -> Result<Arc<AtomicBool>, Failure> {
             #[expect(clippy::disallowed_methods, reason = "asked for twice: not even destructors are waited for")]
             std::process::exit(130);
         }
-        if !screen.json {
+        // A terminal view says so itself.
+        if !screen.json && !screen.bars {
             to_stderr("\nstopping; what is finished is kept (again to stop at once)\n");
         }
     })
     .map_err(|e| Failure::environment(anyhow::Error::new(e).context("cannot catch signals")))?;
     Ok(cancel)
-}
-
-/// Chooses how a run is shown once it begins: a run that is refused shows nothing but the refusal.
-struct Watcher<'a> {
-    engine: &'a Engine,
-    screen: &'a Screen,
-    shown: RefCell<Option<Box<dyn Sink + 'a>>>,
-}
-
-impl<'a> Watcher<'a> {
-    fn new(engine: &'a Engine, screen: &'a Screen) -> Self {
-        Self { engine, screen, shown: RefCell::new(None) }
-    }
-
-    fn begin(&self) -> Box<dyn Sink + 'a> {
-        match self.screen {
-            screen if screen.json => Box::new(JsonLines::default()),
-            screen if screen.bars => {
-                let engine = self.engine;
-                Box::new(Bars::new(*screen, Box::new(move || predicted(engine))))
-            }
-            screen => Box::new(Lines::new(*screen)),
-        }
-    }
-
-    /// Removes what was drawn.
-    fn close(&self) {
-        self.shown.borrow_mut().take();
-    }
-}
-
-impl Sink for Watcher<'_> {
-    fn event(&self, event: &Event) {
-        let mut shown = self.shown.borrow_mut();
-        shown.get_or_insert_with(|| self.begin()).event(event);
-    }
-}
-
-/// What each stage took when it was executed last, by name.
-fn predicted(engine: &Engine) -> Vec<(String, f64)> {
-    let last = engine.show("last").map(|detail| detail.stages).unwrap_or_default();
-    last.into_iter().filter_map(|stage| Some((stage.stage, stage.seconds?))).collect()
 }

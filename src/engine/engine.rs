@@ -21,6 +21,7 @@ use crate::plan::{self, Plan, PlanRow};
 use crate::project::{ProjectLock, host, new_temp, run_id, total_memory};
 use crate::publish::Placer;
 use crate::questions;
+use crate::reads::{self, Source};
 use crate::records::History;
 use crate::runlog::{Writer, action_at};
 use crate::schedule::Budget;
@@ -184,6 +185,25 @@ impl Engine {
         let seconds = |stage: &crate::spec::StageSpec| index.last_seconds(&pipeline, &stage.name);
         let expected = self.spec.stages.iter().map(seconds).collect();
         Ok(Forecast::new(&self.spec, &self.wiring, self.budget(jobs), selected, expected))
+    }
+
+    /// Returns where the source inputs of the selected stages and all they need lie, and the pipeline file.
+    ///
+    /// # Errors
+    /// Unknown targets.
+    pub fn sources(&self, targets: &[String]) -> Result<Vec<Source>, EngineError> {
+        let mut sources = reads::of(&self.spec, &self.wiring, &self.places, &self.select(targets)?);
+        sources.push(Source::File(self.project.file.clone()));
+        Ok(sources)
+    }
+
+    /// Returns whether a file (by its absolute path) is the engine's own or an output of a stage, rather than a source.
+    pub fn makes(&self, file: &Path) -> bool {
+        let Ok(relative) = file.strip_prefix(&self.project.root) else { return false };
+        let lock = LockFile::path_for(&self.project.file);
+        file.starts_with(self.cache())
+            || file == lock
+            || relative.to_str().is_some_and(|path| self.wiring.producer(&self.spec, path).is_some())
     }
 
     /// Returns the critical path of a run: `took` has the seconds of each stage it executed or restored.

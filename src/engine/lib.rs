@@ -41,6 +41,7 @@ pub mod plan;
 pub mod project;
 pub mod publish;
 mod questions;
+pub mod reads;
 pub mod records;
 pub mod runlog;
 pub mod runmap;

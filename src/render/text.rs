@@ -3,6 +3,8 @@
 use logweir_engine::event::{Reason, ReasonKind};
 use serde_json::Value;
 
+use crate::render::width;
+
 /// Longest value shown in one line without `-v`, in characters.
 const VALUE_WIDTH: usize = 60;
 
@@ -15,6 +17,38 @@ pub(crate) fn seconds(seconds: f64) -> String {
         _ if whole < 3600 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
     }
+}
+
+/// Seconds while they pass: `4 s`, `2 min 05 s`.
+pub(crate) fn clock(seconds: f64) -> String {
+    if seconds < 99.5 { format!("{seconds:.0} s") } else { self::seconds(seconds) }
+}
+
+/// `a → b → c`; in little room the middle is left out: `a → … → c`.
+pub(crate) fn chain<S: AsRef<str>>(links: &[S], columns: usize) -> String {
+    const ARROW: &str = " → ";
+    let all: Vec<&str> = links.iter().map(AsRef::as_ref).collect();
+    let room = |kept: &[&str]| kept.iter().map(|link| width(link) + ARROW.len()).sum::<usize>();
+    if room(&all) <= columns {
+        return all.join(ARROW);
+    }
+    // From both ends inwards, as far as there is room.
+    let (mut head, mut tail) = (all.len().min(1), all.len());
+    let fits = |head: usize, tail: usize| room(&all[..head]) + room(&all[tail..]) + "… → ".len() <= columns;
+    while head < tail && (fits(head + 1, tail) || fits(head, tail - 1)) {
+        if fits(head, tail - 1) {
+            tail -= 1;
+        }
+        if head < tail && fits(head + 1, tail) {
+            head += 1;
+        }
+    }
+    let mut parts = all[..head].to_vec();
+    if head < tail {
+        parts.push("…");
+    }
+    parts.extend(&all[tail..]);
+    parts.join(ARROW)
 }
 
 /// `812 B`, `1.2 kB`, `3.4 MB`: powers of 1000.
@@ -122,6 +156,15 @@ mod tests {
         assert_eq!([bytes(812), bytes(1234), bytes(3_400_000)], ["812 B", "1.2 kB", "3.4 MB"]);
         assert_eq!([count(7), count(1000), count(11_175_629)], ["7", "1,000", "11,175,629"]);
         assert_eq!([plural(1, "stage"), plural(0, "stage")], ["1 stage", "0 stages"]);
+    }
+
+    #[test]
+    fn a_chain_keeps_its_ends() {
+        let links = ["parse", "sessionize", "featurize", "train", "report"];
+        assert_eq!(chain(&links, 100), "parse → sessionize → featurize → train → report");
+        assert_eq!(chain(&links, 45), "parse → … → train → report");
+        assert_eq!(chain(&links, 5), "parse → …");
+        assert_eq!(chain::<&str>(&[], 5), "");
     }
 
     #[test]

@@ -1,0 +1,131 @@
+//! One run from its first event to its last line: chooses how it is shown, keeps what the end has to say, and says it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use logweir_engine::engine::{Engine, RunOptions};
+use logweir_engine::event::{Decision, Event, Sink};
+
+use crate::commands::Outcome;
+use crate::render::board::NAME_WIDTH;
+use crate::render::json::JsonLines;
+use crate::render::live::{Foresee, Live};
+use crate::render::progress::Lines;
+use crate::render::summary::{self, Counts, Ending};
+use crate::render::{self, Screen};
+
+/// The page people look at first, when a pipeline makes one.
+const FRONT_PAGE: &str = "reports/index.html";
+
+/// Runs, shows it happening, and says how it ended; returns the exit code.
+pub(super) fn carry_out(
+    engine: &Arc<Engine>,
+    options: &RunOptions,
+    screen: &Screen,
+    cancel: &Arc<AtomicBool>,
+) -> Outcome {
+    let follower = Follower { engine, options, screen, cancel, shown: RefCell::default(), told: RefCell::default() };
+    let summary = engine.run(options, &follower, cancel)?;
+    // What was drawn is removed before anything else is said.
+    follower.shown.take();
+    let Told { took, failed, jobs } = follower.told.take();
+    let info = &summary.info;
+    let counts = Counts {
+        executed: info.executed,
+        restored: info.restored,
+        fresh: info.fresh,
+        failed: info.failed,
+        skipped: info.skipped,
+        seconds: info.seconds,
+    };
+    let ending = Ending {
+        counts,
+        run: info.run.clone(),
+        interrupted: info.interrupted,
+        jobs,
+        path: if screen.json { Default::default() } else { engine.critical_path(&took) },
+        failed,
+        page: if summary.exit_code() == 0 { front_page(engine) } else { None },
+    };
+    for line in summary::of(&ending, render::size().1, screen.err) {
+        screen.note(&line);
+    }
+    Ok(summary.exit_code())
+}
+
+/// The front page, if a stage of this pipeline writes it and it is there.
+fn front_page(engine: &Engine) -> Option<String> {
+    let written = engine.spec().stages.iter().any(|s| s.outputs.values().any(|o| o.path.path == FRONT_PAGE));
+    let page = engine.project().root().join(Path::new(FRONT_PAGE));
+    (written && page.is_file()).then(|| page.display().to_string())
+}
+
+/// How a run is shown.
+enum Shown {
+    Json(JsonLines),
+    Live(Live),
+    Lines(Lines),
+}
+
+/// What the end of a run needs to know of it.
+#[derive(Default)]
+struct Told {
+    /// Seconds of each stage executed or restored.
+    took: BTreeMap<String, f64>,
+    /// Failed stages and their log files.
+    failed: Vec<(String, Option<String>)>,
+    jobs: usize,
+}
+
+/// Shows a run once it begins: a run that is refused shows nothing but the refusal.
+struct Follower<'a> {
+    engine: &'a Arc<Engine>,
+    options: &'a RunOptions,
+    screen: &'a Screen,
+    cancel: &'a Arc<AtomicBool>,
+    shown: RefCell<Option<Shown>>,
+    told: RefCell<Told>,
+}
+
+impl Follower<'_> {
+    fn begin(&self) -> Shown {
+        match self.screen {
+            screen if screen.json => Shown::Json(JsonLines::default()),
+            screen if screen.bars => {
+                let names = self.engine.spec().stages.iter().map(|stage| stage.name.chars().count());
+                let width = names.max().unwrap_or(0).min(NAME_WIDTH);
+                let (engine, options) = (Arc::clone(self.engine), self.options.clone());
+                let foresee: Foresee = Box::new(move || engine.forecast(&options.targets, options.jobs).ok());
+                Shown::Live(Live::new(*screen, width, foresee, Arc::clone(self.cancel)))
+            }
+            screen => Shown::Lines(Lines::new(*screen)),
+        }
+    }
+}
+
+impl Sink for Follower<'_> {
+    fn event(&self, event: &Event) {
+        let mut told = self.told.borrow_mut();
+        match event {
+            Event::RunStarted { jobs, .. } => told.jobs = *jobs,
+            Event::StageFinished { stage, seconds, decision, .. } if *decision != Decision::Fresh => {
+                told.took.insert(stage.clone(), *seconds);
+            }
+            Event::StageFailed { stage, log_file, retry: false, .. } => {
+                told.failed.push((stage.clone(), log_file.clone()));
+            }
+            _ => {}
+        }
+        match (self.shown.borrow_mut().get_or_insert_with(|| self.begin()), event) {
+            (Shown::Json(json), Event::RunFinished { .. }) => {
+                json.finish(event, &self.engine.critical_path(&told.took));
+            }
+            (Shown::Json(json), _) => json.event(event),
+            (Shown::Live(live), _) => live.event(event),
+            (Shown::Lines(lines), _) => lines.event(event),
+        }
+    }
+}
