@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use logweir_engine::engine::{Engine, RunOptions};
+use logweir_engine::critical::CriticalPath;
+use logweir_engine::engine::{Engine, RunOptions, RunSummary};
 use logweir_engine::event::{Decision, Event, Sink};
 
 use crate::commands::Outcome;
@@ -21,39 +22,10 @@ use crate::render::{self, Screen};
 const FRONT_PAGE: &str = "reports/index.html";
 
 /// Runs, shows it happening, and says how it ended; returns the exit code.
-pub(super) fn carry_out(
-    engine: &Arc<Engine>,
-    options: &RunOptions,
-    screen: &Screen,
-    cancel: &Arc<AtomicBool>,
-) -> Outcome {
-    let follower = Follower { engine, options, screen, cancel, shown: RefCell::default(), told: RefCell::default() };
-    let summary = engine.run(options, &follower, cancel)?;
-    // What was drawn is removed before anything else is said.
-    follower.shown.take();
-    let Told { took, failed, jobs } = follower.told.take();
-    let info = &summary.info;
-    let counts = Counts {
-        executed: info.executed,
-        restored: info.restored,
-        fresh: info.fresh,
-        failed: info.failed,
-        skipped: info.skipped,
-        seconds: info.seconds,
-    };
-    let ending = Ending {
-        counts,
-        run: info.run.clone(),
-        interrupted: info.interrupted,
-        jobs,
-        path: if screen.json { Default::default() } else { engine.critical_path(&took) },
-        failed,
-        page: if summary.exit_code() == 0 { front_page(engine) } else { None },
-    };
-    for line in summary::of(&ending, render::size().1, screen.err) {
-        screen.note(&line);
-    }
-    Ok(summary.exit_code())
+pub(super) fn carry_out(follower: Follower<'_>, engine: &Arc<Engine>) -> Outcome {
+    follower.engine.replace(Some(Arc::clone(engine)));
+    let summary = engine.run(follower.options, &follower, follower.cancel)?;
+    Ok(follower.conclude(&summary))
 }
 
 /// The front page, if a stage of this pipeline writes it and it is there.
@@ -81,8 +53,9 @@ struct Told {
 }
 
 /// Shows a run once it begins: a run that is refused shows nothing but the refusal.
-struct Follower<'a> {
-    engine: &'a Arc<Engine>,
+pub(super) struct Follower<'a> {
+    /// Not there for a run with nothing to do, which needs none.
+    engine: RefCell<Option<Arc<Engine>>>,
     options: &'a RunOptions,
     screen: &'a Screen,
     cancel: &'a Arc<AtomicBool>,
@@ -90,19 +63,60 @@ struct Follower<'a> {
     told: RefCell<Told>,
 }
 
-impl Follower<'_> {
+impl<'a> Follower<'a> {
+    pub(super) fn new(options: &'a RunOptions, screen: &'a Screen, cancel: &'a Arc<AtomicBool>) -> Self {
+        let (engine, shown, told) = Default::default();
+        Self { engine, options, screen, cancel, shown, told }
+    }
+
     fn begin(&self) -> Shown {
         match self.screen {
             screen if screen.json => Shown::Json(JsonLines::default()),
             screen if screen.bars => {
-                let names = self.engine.spec().stages.iter().map(|stage| stage.name.chars().count());
-                let width = names.max().unwrap_or(0).min(NAME_WIDTH);
-                let (engine, options) = (Arc::clone(self.engine), self.options.clone());
-                let foresee: Foresee = Box::new(move || engine.forecast(&options.targets, options.jobs).ok());
+                let engine = self.engine.borrow().clone();
+                let names = engine.iter().flat_map(|engine| &engine.spec().stages);
+                let width = names.map(|stage| stage.name.chars().count()).max().unwrap_or(0).min(NAME_WIDTH);
+                let options = self.options.clone();
+                let foresee: Foresee = Box::new(move || engine?.forecast(&options.targets, options.jobs).ok());
                 Shown::Live(Live::new(*screen, width, foresee, Arc::clone(self.cancel)))
             }
             screen => Shown::Lines(Lines::new(*screen)),
         }
+    }
+
+    fn critical_path(&self, took: &BTreeMap<String, f64>) -> CriticalPath {
+        self.engine.borrow().as_ref().map(|engine| engine.critical_path(took)).unwrap_or_default()
+    }
+
+    /// Says how the run ended; returns the exit code.
+    pub(super) fn conclude(self, summary: &RunSummary) -> u8 {
+        // What was drawn is removed before anything else is said.
+        self.shown.take();
+        let Told { took, failed, jobs } = self.told.take();
+        let info = &summary.info;
+        let counts = Counts {
+            executed: info.executed,
+            restored: info.restored,
+            fresh: info.fresh,
+            failed: info.failed,
+            skipped: info.skipped,
+            seconds: info.seconds,
+        };
+        let ending = Ending {
+            counts,
+            run: info.run.clone(),
+            interrupted: info.interrupted,
+            jobs,
+            path: self.critical_path(&took),
+            failed,
+            page: self.engine.borrow().as_ref().filter(|_| summary.exit_code() == 0).and_then(|e| front_page(e)),
+        };
+        if !self.screen.json {
+            for line in summary::of(&ending, render::size().1, self.screen.err) {
+                self.screen.note(&line);
+            }
+        }
+        summary.exit_code()
     }
 }
 
@@ -121,7 +135,7 @@ impl Sink for Follower<'_> {
         }
         match (self.shown.borrow_mut().get_or_insert_with(|| self.begin()), event) {
             (Shown::Json(json), Event::RunFinished { .. }) => {
-                json.finish(event, &self.engine.critical_path(&told.took));
+                json.finish(event, &self.critical_path(&told.took));
             }
             (Shown::Json(json), _) => json.event(event),
             (Shown::Live(live), _) => live.event(event),

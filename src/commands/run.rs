@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use logweir_engine::engine::{PlanOptions, RunOptions};
+use logweir_engine::engine::{Engine, PlanOptions, RunOptions};
+use logweir_engine::quick;
 
 use crate::cli::{Global, RunArgs};
-use crate::commands::{Outcome, follow, limit_polars, open, plan, watch};
+use crate::commands::follow::{self, Follower};
+use crate::commands::{Outcome, limit_polars, open, plan, watch, with_reading};
 use crate::render::diagnostic::Failure;
 use crate::render::{Screen, to_stderr};
 
@@ -14,6 +16,11 @@ pub(super) fn run(global: &Global, args: &RunArgs, screen: &Screen) -> Outcome {
     limit_polars(args.jobs);
     let jobs = args.jobs.map_or(0, std::num::NonZero::get);
     let plan_file = args.plan.as_ref().map(std::path::absolute).transpose().map_err(Failure::environment)?;
+    if args.dry_run {
+        let (targets, force) = (args.targets.clone(), args.force.clone());
+        let planning = PlanOptions { targets, force, rehash: args.rehash, jobs };
+        return plan::show(&open(global)?.plan(&planning)?, screen);
+    }
     let options = RunOptions {
         targets: args.targets.clone(),
         force: args.force.clone(),
@@ -22,15 +29,18 @@ pub(super) fn run(global: &Global, args: &RunArgs, screen: &Screen) -> Outcome {
         keep_going: args.keep_going,
         plan_file,
     };
+    let cancel = stop_on_signal(*screen)?;
     if args.watch {
-        return watch::watch(global, &options, screen, &stop_on_signal(*screen)?);
+        return watch::watch(global, &options, screen, &cancel);
     }
-    let engine = open(global)?;
-    if args.dry_run {
-        let RunOptions { targets, force, rehash, jobs, .. } = options;
-        return plan::show(&engine.plan(&PlanOptions { targets, force, rehash, jobs })?, screen);
-    }
-    follow::carry_out(&Arc::new(engine), &options, screen, &stop_on_signal(*screen)?)
+    with_reading(global, |reading| {
+        let follower = Follower::new(&options, screen, &cancel);
+        // Nothing to do is found out without the pipeline.
+        if let Some(summary) = quick::run(reading, &options, &follower)? {
+            return Ok(follower.conclude(&summary));
+        }
+        follow::carry_out(follower, &Arc::new(Engine::open(reading)?))
+    })
 }
 
 /// Ctrl-C (or a termination signal) once stops cleanly, twice at once.

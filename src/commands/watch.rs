@@ -19,7 +19,8 @@ use notify::{Config, EventKind, PollWatcher, RecommendedWatcher, RecursiveMode, 
 use serde_json::json;
 
 use crate::cli::Global;
-use crate::commands::{Outcome, follow, open};
+use crate::commands::follow::{self, Follower};
+use crate::commands::{Outcome, open};
 use crate::render::diagnostic::Failure;
 use crate::render::json::JsonLines;
 use crate::render::{Screen, text};
@@ -77,7 +78,7 @@ fn once(
     let engine = Arc::new(open(global)?);
     eyes.look_at(engine.sources(&options.targets)?, screen);
     *last = Some(Arc::clone(&engine));
-    follow::carry_out(&engine, options, screen, cancel)
+    follow::carry_out(Follower::new(options, screen, cancel), &engine)
 }
 
 /// Whether the next save may mend it: then it is worth waiting even if nothing ran yet.

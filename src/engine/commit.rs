@@ -62,7 +62,7 @@ impl Committer {
     ///
     /// # Errors
     /// The disk did not take it.
-    pub fn finish(mut self) -> Result<(), EngineError> {
+    pub fn finish(&mut self) -> Result<(), EngineError> {
         self.hand_over();
         self.batches = None;
         let result = self.thread.take().map_or(Ok(Ok(())), JoinHandle::join);

@@ -5,17 +5,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use crate::compiled::Reading;
 use crate::critical::CriticalPath;
 use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::event::{Decision, Event, Sink};
-use crate::execute::{self, Ended, Orders};
+use crate::execute::{self, Ended, Keep, Orders};
 use crate::forecast::{self, Forecast, Left};
 use crate::graph::Dag;
 use crate::history::{RunDetail, RunInfo, Why, WhyRun};
 use crate::index::Index;
 use crate::lineage::Lineage;
-use crate::lockfile::LockFile;
+use crate::lockfile::{self, LockFile};
 use crate::manifest::FileFact;
 use crate::plan::{self, Plan, PlanRow};
 use crate::project::{ProjectLock, host, new_temp, run_id, total_memory};
@@ -25,8 +26,9 @@ use crate::reads::{self, Source};
 use crate::records::History;
 use crate::runlog::{Writer, action_at};
 use crate::schedule::Budget;
+use crate::snapshot::Snapshot;
 use crate::sources::Places;
-use crate::spec::Spec;
+use crate::spec::{Spec, SpecErrors};
 use crate::statcache::StatCache;
 use crate::store::Store;
 use crate::suggest::did_you_mean;
@@ -50,7 +52,7 @@ pub struct PlanOptions {
 }
 
 /// How to run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunOptions {
     /// Stage names or artifact paths; empty for all.
     pub targets: Vec<String>,
@@ -99,6 +101,33 @@ pub struct VerifyOptions {
     pub repair: bool,
 }
 
+/// Why a pipeline cannot be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Its text has errors.
+    Spec(SpecErrors),
+    /// Something else.
+    Engine(EngineError),
+}
+
+impl From<SpecErrors> for OpenError {
+    fn from(errors: SpecErrors) -> Self {
+        Self::Spec(errors)
+    }
+}
+
+impl From<EngineError> for OpenError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// Returns how many thread tokens a run with this many jobs has; 0 = as many as there are cores.
+pub(crate) fn threads(jobs: usize) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if jobs == 0 { cores() } else { jobs }
+}
+
 /// A project with a checked pipeline, ready for every command.
 pub struct Engine {
     project: Project,
@@ -107,9 +136,22 @@ pub struct Engine {
     prepared: Vec<Prepared>,
     wiring: Wiring,
     places: Places,
+    keep: Option<Keep>,
 }
 
 impl Engine {
+    /// Reads the pipeline (as it was kept by an earlier start, if nothing has changed) and makes an engine of it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the pipeline's text, at once.
+    pub fn open(reading: &Reading<'_>) -> Result<Self, OpenError> {
+        let identity = reading.identity();
+        let (spec, lookups) = reading.spec(&identity)?;
+        let keep = reading.kept(&reading.project.cache(), "fresh").map(|file| Keep { file, identity, lookups });
+        let engine = Self::new(reading.project.clone(), spec, reading.env.clone())?;
+        Ok(Self { keep, ..engine })
+    }
+
     /// Makes an engine. `env` is the whole environment of the process; a stage sees of it only what it declares.
     ///
     /// # Errors
@@ -118,7 +160,7 @@ impl Engine {
         let prepared = Prepared::all(&spec)?;
         let wiring = Wiring::new(&spec)?;
         let places = Places::new(&project.root, &spec);
-        Ok(Self { project, spec, env, prepared, wiring, places })
+        Ok(Self { project, spec, env, prepared, wiring, places, keep: None })
     }
 
     /// Returns the project.
@@ -138,8 +180,11 @@ impl Engine {
     pub fn plan(&self, options: &PlanOptions) -> Result<Plan, EngineError> {
         let selected = self.select(&options.targets)?;
         let forced = self.forced(&options.force)?;
-        let (index, _) = Index::open(&self.cache())?;
+        let (index, damage) = Index::open(&self.cache())?;
+        let bytes = self.snapshot_bytes(options.rehash || !damage.is_empty());
+        let snapshot = self.snapshot(&bytes);
         let mut survey = self.survey(index, forced, options.rehash, &self.cache().join("tmp"))?;
+        self.begin(&mut survey, snapshot.as_ref());
         self.plan_in(&mut survey, &selected, options.jobs)
     }
 
@@ -225,7 +270,10 @@ impl Engine {
         let (writer, torn) = Writer::open(&cache, index.covered().head, index.covered().len)?;
         let run = run_id(&writer.head());
         let temp = new_temp(&cache, &run)?;
+        let bytes = self.snapshot_bytes(options.rehash || !damage.is_empty());
+        let snapshot = self.snapshot(&bytes);
         let mut survey = self.survey(index, forced, options.rehash, &temp)?;
+        self.begin(&mut survey, snapshot.as_ref());
         self.check_owners(&survey.index)?;
         survey.look_ahead(&selected)?;
         let missing = survey.missing_sources(&selected)?;
@@ -259,6 +307,7 @@ impl Engine {
             temp: temp.clone(),
             lock_path: LockFile::path_for(&self.project.file),
             damage,
+            keep: self.keep.as_ref(),
             host: host(),
             cancel,
         };
@@ -515,12 +564,38 @@ impl Engine {
             lock,
             lock_error,
             forced,
+            before: None,
         })
     }
 
+    /// Reads the snapshot of the last run, if there is one that may be used.
+    fn snapshot_bytes(&self, distrusted: bool) -> Vec<u8> {
+        let file = self.keep.as_ref().filter(|_| !distrusted);
+        file.and_then(|keep| fs::read(&keep.file).ok()).unwrap_or_default()
+    }
+
+    /// Takes the snapshot if it is of this pipeline as it is now.
+    fn snapshot<'b>(&self, bytes: &'b [u8]) -> Option<Snapshot<'b>> {
+        let keep = self.keep.as_ref()?;
+        let snapshot = Snapshot::parse(bytes)?;
+        let value = |name: &str| self.env.get(name).map(|value| *Digest::of_bytes(value.as_bytes()).as_bytes());
+        let fits = snapshot.identity == *keep.identity.as_bytes()
+            && snapshot.lookups.iter().all(|(name, then)| value(name) == *then)
+            && snapshot.roots().eq(self.places.all_named().iter().map(|(name, place)| (name.clone(), place.clone())))
+            && snapshot.blocks == *lockfile::blocks_on_disk(&LockFile::path_for(&self.project.file)).as_bytes();
+        fits.then_some(snapshot)
+    }
+
+    /// Looks at what the snapshot's stages rest on and takes as fresh what is as it was.
+    fn begin<'s>(&self, survey: &mut Survey<'s>, snapshot: Option<&'s Snapshot<'s>>) {
+        if let Some(snapshot) = snapshot {
+            let same = snapshot.look(&self.places);
+            survey.begin_from(snapshot, &same);
+        }
+    }
+
     fn budget(&self, jobs: usize) -> Budget {
-        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let threads = if jobs == 0 { cores() } else { jobs };
+        let threads = threads(jobs);
         let pools = self.spec.pools.iter().map(|(name, size)| (name.clone(), *size)).collect();
         Budget { threads, memory: total_memory(), pools }
     }

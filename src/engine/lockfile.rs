@@ -13,6 +13,49 @@ use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::history::OutputRecord;
 
+const FIRST_BLOCK: &str = "\n[[stage]]\n";
+
+/// Returns the digest of the stages' blocks of a lock file, without the lines above them.
+pub fn blocks_on_disk(path: &Path) -> Digest {
+    fs::read_to_string(path).map_or_else(|_| Digest::of_bytes(b""), |text| Digest::of_bytes(split(&text).1.as_bytes()))
+}
+
+fn split(text: &str) -> (&str, &str) {
+    text.split_at(text.find(FIRST_BLOCK).unwrap_or(text.len()))
+}
+
+/// The lines above the blocks, to be changed without touching the rest.
+pub struct Top {
+    /// Digest of the first line of the run log, and of its last.
+    pub log: Option<(Digest, Digest)>,
+    /// Digest of the blocks.
+    pub blocks: Digest,
+    /// Where the digest of the last line stands.
+    head_at: Option<u64>,
+}
+
+impl Top {
+    /// Reads the top of a lock file; `None` if it cannot be understood.
+    pub fn read(path: &Path) -> Option<Self> {
+        let text = fs::read_to_string(path).ok()?;
+        let (top, blocks) = split(&text);
+        let marker = "\nhead = \"";
+        let head_at = top.find(marker).map(|at| (at + marker.len()) as u64);
+        Some(Self { log: LockFile::parse(top).ok()?.log, blocks: Digest::of_bytes(blocks.as_bytes()), head_at })
+    }
+
+    /// Puts another last line in the place of the old one, in one small write that a kill does not tear.
+    ///
+    /// # Errors
+    /// The file is not writable.
+    pub fn set_head(&self, path: &Path, head: &Digest) -> Result<(), EngineError> {
+        use std::os::unix::fs::FileExt as _;
+        let Some(at) = self.head_at else { return Ok(()) };
+        let write = || fs::OpenOptions::new().write(true).open(path)?.write_all_at(head.to_string().as_bytes(), at);
+        write().map_err(EngineError::io("write", path))
+    }
+}
+
 /// What is locked of a stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockedStage {

@@ -17,11 +17,13 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::fast::FastMap;
 use crate::manifest::FileFact;
+use crate::snapshot::State;
 
 const MAGIC: &[u8; 8] = b"LWSTAT1\n";
 /// How long a file must have been at rest before its stat identity is trusted.
@@ -30,7 +32,7 @@ const RACY_NS: i64 = 2_000_000_000;
 const ATTEMPTS: usize = 3;
 
 /// What a file's stat says about its identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stat {
     size: u64,
     mtime: i64,
@@ -52,6 +54,35 @@ impl Stat {
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(e) => Err(e),
         }
+    }
+
+    /// Reads the identity of a folder; `None` if there is none.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub fn of_folder(path: &Path) -> io::Result<Option<Self>> {
+        match fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => Ok(Some(Self::from(&meta))),
+            Ok(_) => Ok(None),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether it had not changed for a while when it was looked at by the clock `seen`: only then an equal identity
+    /// means equal content.
+    pub fn at_rest(&self, seen: i64) -> bool {
+        self.newest().saturating_add(RACY_NS) <= seen
+    }
+
+    /// Whether the content could be the same: equal length and mode.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.size == other.size && self.executable == other.executable
+    }
+
+    /// Returns the length in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
     }
 
     fn newest(&self) -> i64 {
@@ -81,7 +112,7 @@ struct Entry {
 
 impl Entry {
     fn trusted_for(&self, stat: &Stat) -> bool {
-        self.stat == *stat && stat.newest().saturating_add(RACY_NS) <= self.seen
+        self.stat == *stat && stat.at_rest(self.seen)
     }
 
     fn fact(&self) -> FileFact {
@@ -157,6 +188,17 @@ impl StatCache {
     /// Returns the stat of a file looked at before, as it was when its content was hashed.
     pub fn stat(&self, name: &str) -> Option<Stat> {
         self.looked.get(name).copied().flatten().map(|entry| entry.stat)
+    }
+
+    /// Returns what is known of a file looked at before, as a snapshot keeps it; nothing for one never looked at.
+    pub fn state(&self, name: &str) -> Option<State> {
+        let file = |entry: &Entry| State::File { stat: entry.stat, digest: *entry.digest.as_bytes(), seen: entry.seen };
+        Some(self.looked.get(name)?.as_ref().map_or(State::Absent, file))
+    }
+
+    /// Returns the clock that entries made now carry.
+    pub fn seen(&self) -> i64 {
+        self.seen
     }
 
     /// Writes the memo if it changed.

@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::{Coordinator, Ended, State};
+use super::{Coordinator, Ended, Keep, State};
+use crate::compiled::write_sealed;
 use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::event::{Decision, Event};
 use crate::history::RunInfo;
-use crate::lockfile::{LockFile, LockedStage};
+use crate::lockfile::{self, LockFile, LockedStage};
 use crate::runlog::{self, Entry, RunEntry};
 use crate::runmap::{self, MapEntry};
+use crate::snapshot::{self, Frame, NewUnit, UnitRests};
 use crate::survey::Survey;
 
 impl Coordinator<'_, '_> {
@@ -49,14 +51,73 @@ impl Coordinator<'_, '_> {
         }
         self.committer.finish()?;
         if self.survey.spec.overrides.is_empty() && self.survey.spec.profile.is_none() {
-            write_lock(self.survey, &self.orders.lock_path, self.locked, self.writer.head())?;
+            let locked = std::mem::take(&mut self.locked);
+            write_lock(self.survey, &self.orders.lock_path, locked, self.writer.head())?;
         }
         let saved = self.survey.memo.save();
         saved.map_err(EngineError::io("write", &self.survey.cache.join("stat")))?;
         self.survey.index.save()?;
+        if let Some(keep) = self.orders.keep {
+            // Without it the next start decides everything anew.
+            let _ = self.keep_snapshot(keep);
+        }
         let RunInfo { run, executed, restored, fresh, failed, skipped, seconds, .. } = self.ended.info.clone();
         self.sink.event(&Event::RunFinished { run, executed, restored, fresh, failed, skipped, seconds });
         Ok(self.ended)
+    }
+
+    /// Writes down what the freshness of every settled stage rests on.
+    fn keep_snapshot(&self, keep: &Keep) -> std::io::Result<()> {
+        let survey = &*self.survey;
+        let (spec, before) = (survey.spec, survey.before.as_ref());
+        let settled = |index: usize| {
+            let entry = self.map.get(&spec.stages[index].name)?;
+            let key = entry.key?;
+            match (&self.rests[index], before) {
+                (Some(rests), _) => Some((key, entry.at, UnitRests::New(rests))),
+                // Not selected, or untouched.
+                (None, Some(before)) if before.fresh[index] => {
+                    Some((key, entry.at, UnitRests::Old(before.snapshot, index)))
+                }
+                _ => None,
+            }
+        };
+        let units: Vec<NewUnit<'_>> = (0..spec.stages.len())
+            .map(|index| NewUnit { name: &spec.stages[index].name, settled: settled(index) })
+            .collect();
+        let decided_elsewhere = |index: usize| {
+            let effect = survey.prepared[index].made.as_ref().is_some_and(|made| made.stage.effect().is_some());
+            effect || spec.stages[index].policy.always
+        };
+        let complete = (0..units.len()).all(|index| units[index].settled.is_some() && !decided_elsewhere(index));
+        let map = if complete { Some(self.fresh_map()?) } else { None };
+        let mut lookups: BTreeMap<&str, Option<[u8; 32]>> = BTreeMap::new();
+        lookups.extend(keep.lookups.iter().map(|(name, value)| (name.as_str(), value.map(|v| *v.as_bytes()))));
+        for name in spec.stages.iter().flat_map(|stage| &stage.env) {
+            let value = survey.env.get(name).map(|value| *Digest::of_bytes(value.as_bytes()).as_bytes());
+            lookups.insert(name, value);
+        }
+        let named = survey.places.all_named();
+        let roots: Option<Vec<(&str, &str)>> = named.iter().map(|(name, at)| Some((&**name, at.to_str()?))).collect();
+        let Some(roots) = roots else { return Ok(()) };
+        let frame = Frame {
+            identity: keep.identity,
+            lookups: lookups.into_iter().collect(),
+            tools: survey.tools.iter().map(|(tool, output)| (&**tool, &**output)).collect(),
+            covered: *survey.index.covered(),
+            map,
+            blocks: lockfile::blocks_on_disk(&self.orders.lock_path),
+            roots,
+        };
+        write_sealed(&keep.file, snapshot::encode(frame, &units).map_err(std::io::Error::other)?)
+    }
+
+    /// Stores the map that a run has in which everything is fresh.
+    fn fresh_map(&self) -> std::io::Result<Digest> {
+        let fresh = |entry: &MapEntry| MapEntry { decision: Decision::Fresh, reasons: Vec::new(), ..*entry };
+        let map = self.map.iter().map(|(name, entry)| (name.clone(), fresh(entry))).collect();
+        // Not synced: until a run names it, it can be made again.
+        runmap::save(&map, &self.survey.store, &mut Vec::new()).map_err(std::io::Error::other)
     }
 
     /// Stages that were not selected keep what the last run of the pipeline knew of them; so do failed and skipped ones
