@@ -11,8 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use logweir_engine::engine::{Engine, Project, RunOptions};
+use logweir_engine::engine::{Engine, RunOptions};
 use logweir_engine::error::EngineError;
 use logweir_engine::reads::Source;
 use notify::{Config, EventKind, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher};
@@ -20,7 +19,7 @@ use serde_json::json;
 
 use crate::cli::Global;
 use crate::commands::follow::{self, Follower};
-use crate::commands::{Outcome, open};
+use crate::commands::{Outcome, find, open};
 use crate::render::diagnostic::Failure;
 use crate::render::json::JsonLines;
 use crate::render::{Screen, text};
@@ -38,8 +37,7 @@ const MOST_NAMED: usize = 4;
 
 /// Runs until the user stops it: 130 while something runs, else 0.
 pub(super) fn watch(global: &Global, options: &RunOptions, screen: &Screen, cancel: &Arc<AtomicBool>) -> Outcome {
-    let cwd = std::env::current_dir().context("the current directory is gone").map_err(Failure::environment)?;
-    let project = Project::find(&cwd, global.directory.as_deref(), global.file.as_deref())?;
+    let project = find(global)?;
     // A run enters the project; what was given relative to the current directory must not be looked for from there.
     let global = Global {
         directory: Some(project.root().to_path_buf()),
@@ -61,7 +59,11 @@ pub(super) fn watch(global: &Global, options: &RunOptions, screen: &Screen, canc
         options.force.clear();
         options.rehash = false;
         waiting(&eyes, screen);
-        let Some(changed) = eyes.wait(last.as_deref(), cancel) else { return Ok(0) };
+        let Some(changed) = eyes.wait(last.as_deref(), cancel) else {
+            // After the `^C` of the terminal.
+            screen.note("");
+            return Ok(0);
+        };
         tell(&changed, project.root(), screen);
     }
     Ok(0)

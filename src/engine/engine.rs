@@ -24,7 +24,7 @@ use crate::publish::Placer;
 use crate::questions;
 use crate::reads::{self, Source};
 use crate::records::History;
-use crate::runlog::{Writer, action_at};
+use crate::runlog::{ActionEntry, Writer, action_at};
 use crate::schedule::Budget;
 use crate::snapshot::Snapshot;
 use crate::sources::Places;
@@ -360,20 +360,28 @@ impl Engine {
         let executed = executed.map(|at| action_at(&history.cache, at)).transpose()?;
         let leaves = record.or_else(|| executed.as_ref().map(|action| action.record.clone()));
         let plan = self.plan(&PlanOptions { targets: vec![stage.to_owned()], ..PlanOptions::default() })?;
-        let now = plan.stages.into_iter().find(|row| row.name == stage);
+        let now = plan
+            .stages
+            .into_iter()
+            .find(|row| row.name == stage)
+            .ok_or_else(|| EngineError::Internal(format!("`{stage}` is missing from its own plan")))?;
+        let since = now.key.and_then(|key| history.index.action_of(&self.pipeline(), stage, &key));
+        let since = since.map(|at| action_at(&history.cache, at)).transpose()?;
+        let told = |action: ActionEntry| WhyRun {
+            run: action.run,
+            started: action.started,
+            decision: Decision::Run,
+            key: Some(action.key),
+            reasons: action.reasons,
+            seconds: Some(action.seconds),
+        };
         Ok(Why {
             stage: stage.to_owned(),
             last,
-            executed: executed.map(|action| WhyRun {
-                run: action.run,
-                started: action.started,
-                decision: Decision::Run,
-                key: Some(action.key),
-                reasons: action.reasons,
-                seconds: Some(action.seconds),
-            }),
+            executed: executed.map(told),
+            since: since.map(told),
             leaves: leaves.map(|record| record.leaves()).unwrap_or_default(),
-            now: now.ok_or_else(|| EngineError::Internal(format!("`{stage}` is missing from its own plan")))?,
+            now,
         })
     }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use logweir_engine::event::{Decision, Event};
+use logweir_engine::event::{Decision, Event, Reason};
 use logweir_engine::forecast::Left;
 
 use crate::render::{Paint, fit, text};
@@ -17,6 +17,8 @@ const MOST_RUNNING: usize = 12;
 const OTHER_LINES: usize = 4;
 /// Longest name column.
 pub(crate) const NAME_WIDTH: usize = 28;
+/// Terminals with fewer columns are narrow.
+const NARROW: usize = 70;
 /// A stage that runs longer than expected is shown as nearly done.
 const NEARLY: f64 = 0.97;
 
@@ -28,6 +30,7 @@ pub(crate) struct Task {
     expected: Option<f64>,
     /// Done, total (0 = unknown), unit.
     progress: Option<(u64, u64, String)>,
+    reasons: Vec<Reason>,
 }
 
 /// The state of a run.
@@ -52,10 +55,12 @@ impl Board {
     pub(crate) fn take(&mut self, event: &Event, now: Duration) {
         match event {
             Event::RunStarted { stages, .. } => self.stages = *stages,
-            Event::StageStarted { stage, attempt, expected, .. } => {
+            Event::StageStarted { stage, attempt, expected, reasons, .. } => {
                 // A further attempt keeps its place.
-                let expected = expected.or_else(|| self.running.get(stage).and_then(|task| task.expected));
-                let task = Task { began: now, attempt: *attempt, expected, progress: None };
+                let before = self.running.get(stage);
+                let expected = expected.or_else(|| before.and_then(|task| task.expected));
+                let reasons = before.map_or_else(|| reasons.clone(), |task| task.reasons.clone());
+                let task = Task { began: now, attempt: *attempt, expected, progress: None, reasons };
                 self.running.insert(stage.clone(), task);
             }
             Event::StageProgress { stage, done, total, unit } => {
@@ -88,6 +93,12 @@ impl Board {
         self.ended += 1;
     }
 
+    /// How long a running stage has run, and why it does.
+    pub(crate) fn about(&self, stage: &str, now: Duration) -> Option<(f64, &[Reason])> {
+        let task = self.running.get(stage)?;
+        Some((now.saturating_sub(task.began).as_secs_f64(), &task.reasons))
+    }
+
     /// Whether anything has begun: before that there is nothing to show.
     pub(crate) fn is_working(&self) -> bool {
         !self.running.is_empty() || self.ended < self.stages
@@ -103,26 +114,33 @@ impl Board {
         self.running.iter().map(move |(name, task)| (name.clone(), (now.saturating_sub(task.began)).as_secs_f64()))
     }
 
-    /// Returns the lines for a terminal of this size; `tick` turns the spinners.
-    pub(crate) fn lines(&self, now: Duration, tick: usize, size: (usize, usize), paint: Paint) -> Vec<String> {
+    /// Returns the lines for a terminal of this size; `tick` turns the spinners. `name_width` is that of the lines above.
+    pub(crate) fn lines(
+        &self,
+        now: Duration,
+        tick: usize,
+        size: (usize, usize),
+        name_width: usize,
+        paint: Paint,
+    ) -> Vec<String> {
         let (height, width) = size;
         let room = height.saturating_sub(OTHER_LINES).clamp(1, MOST_RUNNING);
         let spinner = SPINNER[tick % SPINNER.len()];
         let shown = if self.running.len() > room { room - 1 } else { room };
         let names = self.running.iter().take(shown).map(|(name, task)| label(name, task).chars().count());
-        let columns = Columns { name: names.max().unwrap_or(0).min(NAME_WIDTH).min(width / 3), width };
+        let columns = Columns { name: names.max().unwrap_or(0).max(name_width).min(NAME_WIDTH).min(width / 3), width };
         let mut lines: Vec<String> =
             self.running.iter().take(shown).map(|(name, task)| columns.task(name, task, now, spinner, paint)).collect();
         if self.running.len() > shown {
-            lines.push(paint.dim(&format!("    and {} more", self.running.len() - shown)));
+            lines.push(paint.dim(&format!("  and {} more", self.running.len() - shown)));
         }
         lines.push(self.total(now, width, paint));
         if let Some((left, _)) = &self.left
             && left.path.len() > 1
             && height > lines.len() + 2
         {
-            let chain = text::chain(&left.path, width.saturating_sub(20));
-            lines.push(paint.dim(&format!("  critical path  {chain}")));
+            let chain = text::chain(&left.path, width.saturating_sub(17));
+            lines.push(paint.dim(&format!("critical path  {chain}")));
         }
         lines.iter().map(|line| fit(line, width.saturating_sub(1))).collect()
     }
@@ -150,15 +168,17 @@ impl Board {
             }
         }
         let clock = text::clock(now.as_secs_f64());
-        words.push(match left {
+        let time = match left {
             _ if self.stopping => paint.yellow("stopping; Ctrl-C again stops at once"),
             Some((seconds, 0)) if seconds >= 1.0 => format!("{clock}, about {} left", text::clock(seconds)),
             Some((_, 0)) => format!("{clock}, nearly done"),
             Some((seconds, _)) if seconds >= 1.0 => format!("{clock}, at least {} left", text::clock(seconds)),
             _ => clock,
-        });
-        let bar = bar(part, bar_width(width), paint);
-        format!("  {bar}{}", words.join(&paint.dim(" · ")))
+        };
+        // Where not all fits, the time matters most.
+        words.insert(if width < NARROW { 1 } else { words.len() }, time);
+        let bar = bar(part, bar_width(width), paint, Paint::green);
+        format!("{bar}{}", words.join(&paint.dim(" · ")))
     }
 }
 
@@ -184,7 +204,7 @@ impl Columns {
         let pad = " ".repeat(self.name.saturating_sub(name.chars().count()));
         let bar = match (part, bar_width(self.width)) {
             (_, 0) => String::new(),
-            (Some(part), wide) => bar(part, wide, paint),
+            (Some(part), wide) => bar(part, wide, paint, Paint::cyan),
             (None, wide) => " ".repeat(wide + 2),
         };
         let time = match task.expected {
@@ -198,7 +218,7 @@ impl Columns {
             Some((done, total, unit)) => format!("  {} of {} {unit}", text::count(*done), text::count(*total)),
             None => String::new(),
         };
-        format!("  {} {}{pad}  {bar}{time}{}", paint.cyan(spinner), paint.bold(&name), paint.dim(&detail))
+        format!("{} {}{pad}  {bar}{time}{}", paint.cyan(spinner), paint.bold(&name), paint.dim(&detail))
     }
 }
 
@@ -212,7 +232,7 @@ fn bar_width(width: usize) -> usize {
 }
 
 /// A bar that is `part` full, with two spaces after it; nothing when `wide` is 0.
-fn bar(part: f64, wide: usize, paint: Paint) -> String {
+fn bar(part: f64, wide: usize, paint: Paint, full_in: fn(Paint, &str) -> String) -> String {
     if wide == 0 {
         return String::new();
     }
@@ -220,7 +240,7 @@ fn bar(part: f64, wide: usize, paint: Paint) -> String {
     let full = "━".repeat(halves / 2);
     let half = if halves % 2 == 1 { "╸" } else { "" };
     let rest = "─".repeat(wide - halves.div_ceil(2));
-    format!("{}{}  ", paint.cyan(&format!("{full}{half}")), paint.dim(&rest))
+    format!("{}{}  ", full_in(paint, &format!("{full}{half}")), paint.dim(&rest))
 }
 
 #[cfg(test)]
@@ -252,7 +272,7 @@ mod tests {
     }
 
     fn shown(board: &Board, size: (usize, usize)) -> String {
-        board.lines(Duration::from_secs(4), 0, size, Paint(false)).join("\n")
+        board.lines(Duration::from_secs(4), 0, size, 0, Paint(false)).join("\n")
     }
 
     #[test]
@@ -263,10 +283,10 @@ mod tests {
         board.foresee(left, Duration::from_secs(4));
         assert_eq!(
             shown(&board, (24, 80)),
-            "  ⠋ train  ━━━━────────────  4 s of 8 s  25 of 100 rounds\n  \
-               ⠋ split                    3 s\n  \
-               ━━━━────────────  2/8 · 1 restored · 1 fresh · 4 s, about 12 s left\n  \
-               critical path  train → fuse"
+            "⠋ train  ━━━━────────────  4.0 s of 8.0 s  25 of 100 rounds\n\
+             ⠋ split                    3.0 s\n\
+             ━━━━────────────  2/8 · 1 restored · 1 fresh · 4.0 s, about 12 s left\n\
+             critical path  train → fuse"
         );
     }
 
@@ -274,9 +294,9 @@ mod tests {
     fn without_history_nothing_is_promised() {
         let mut board = board();
         board.foresee(Left { unknown: 3, ..Left::default() }, Duration::from_secs(4));
-        assert!(shown(&board, (24, 80)).ends_with("2/8 · 1 restored · 1 fresh · 4 s"), "{}", shown(&board, (24, 80)));
+        assert!(shown(&board, (24, 80)).ends_with("2/8 · 1 restored · 1 fresh · 4.0 s"), "{}", shown(&board, (24, 80)));
         board.foresee(Left { unknown: 3, seconds: 9.0, ..Left::default() }, Duration::from_secs(4));
-        assert!(shown(&board, (24, 80)).ends_with("4 s, at least 9 s left"));
+        assert!(shown(&board, (24, 80)).ends_with("4.0 s, at least 9.0 s left"));
     }
 
     #[test]
@@ -287,7 +307,7 @@ mod tests {
         }
         board.foresee(Left { path: vec!["x".repeat(50); 9], ..Left::default() }, Duration::ZERO);
         for (height, width) in [(24, 80), (10, 40), (5, 20), (2, 5), (50, 200)] {
-            let lines = board.lines(Duration::from_secs(4), 3, (height, width), Paint(true));
+            let lines = board.lines(Duration::from_secs(4), 3, (height, width), 9, Paint(true));
             assert!(lines.iter().all(|line| crate::render::width(line) < width), "{width}: {lines:#?}");
             assert!(lines.len() <= height.max(3), "{height}: {lines:#?}");
         }

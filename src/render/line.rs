@@ -83,7 +83,8 @@ fn failed(
         (_, true) => "failed: a bug in logweir",
         _ => "failed",
     };
-    let mut out = format!("{} {} {what}", paint.red("✗"), paint.bold(stage));
+    let sign = if retry { paint.yellow("↻") } else { paint.red("✗") };
+    let mut out = format!("{sign} {} {what}", paint.bold(stage));
     for line in error.lines() {
         out.push_str(&format!("\n    {line}"));
     }

@@ -2,7 +2,7 @@
 
 use logweir_engine::critical::CriticalPath;
 
-use crate::render::{Paint, text};
+use crate::render::{Paint, text, width};
 
 /// The shortest critical path worth showing, in seconds.
 const WORTH_SHOWING: f64 = 0.5;
@@ -40,7 +40,10 @@ pub(crate) struct Ending {
 
 /// Returns the lines, `columns` wide where they can be.
 pub(crate) fn of(ending: &Ending, columns: usize, paint: Paint) -> Vec<String> {
-    let mut lines = vec![head(ending, paint)];
+    let (mut lines, run) = (vec![head(ending, paint)], paint.dim(&format!("(run {})", ending.run)));
+    if width(&lines[0]) + width(&run) < columns {
+        lines[0].push_str(&format!(" {run}"));
+    }
     let mut say = |what: &str, text: String| lines.push(format!("  {}  {text}", paint.dim(&format!("{what:<13}"))));
     let path = &ending.path;
     if path.stages.len() > 1 && path.seconds >= WORTH_SHOWING {
@@ -67,8 +70,8 @@ pub(crate) fn of(ending: &Ending, columns: usize, paint: Paint) -> Vec<String> {
     match (&ending.page, ending.failed.first()) {
         _ if ending.interrupted => say("next", "logweir run goes on from here: what is finished is kept".to_owned()),
         (_, Some((stage, _))) => {
-            say("next", format!("logweir why {stage} shows why it ran; mend it, then logweir run"));
-            say("", "what is finished is kept".to_owned());
+            say("next", "mend it and run again: what is finished is kept".to_owned());
+            say("", format!("logweir why {stage} shows why it ran"));
         }
         (Some(page), None) => say("look at", paint.bold(page)),
         (None, None) => {}
@@ -78,26 +81,26 @@ pub(crate) fn of(ending: &Ending, columns: usize, paint: Paint) -> Vec<String> {
 
 fn head(ending: &Ending, paint: Paint) -> String {
     let counts = &ending.counts;
+    let count = |n: usize| text::count(n as u64);
     let mut parts = Vec::new();
     if counts.failed > 0 {
-        parts.push(paint.red(&format!("{} failed", counts.failed)));
+        parts.push(paint.red(&format!("{} failed", count(counts.failed))));
     }
     if counts.skipped > 0 {
-        parts.push(format!("{} skipped", counts.skipped));
+        parts.push(format!("{} skipped", count(counts.skipped)));
     }
-    parts.push(format!("{} executed", counts.executed));
+    parts.push(format!("{} executed", count(counts.executed)));
     if counts.restored > 0 {
-        parts.push(format!("{} restored", counts.restored));
+        parts.push(format!("{} restored", count(counts.restored)));
     }
-    parts.push(format!("{} fresh", counts.fresh));
+    parts.push(format!("{} fresh", count(counts.fresh)));
     let head = match (ending.interrupted, counts.failed) {
         (true, _) => paint.yellow("interrupted"),
         (_, 0) if counts.executed + counts.restored == 0 => paint.green("up to date"),
         (_, 0) => paint.green("done"),
         _ => paint.red("failed"),
     };
-    let run = paint.dim(&format!("(run {})", ending.run));
-    format!("{head}: {} in {} {run}", parts.join(", "), text::seconds(counts.seconds))
+    format!("{head}: {} in {}", parts.join(", "), text::seconds(counts.seconds))
 }
 
 #[cfg(test)]
@@ -123,8 +126,8 @@ mod tests {
             shown(&Ending { failed, ..ending(counts) }),
             "failed: 1 failed, 2 skipped, 1 executed, 3 fresh in 0.05 s (run r1)\n  \
                failed         a  cache/logs/r1/a.log\n  \
-               next           logweir why a shows why it ran; mend it, then logweir run\n                 \
-               what is finished is kept"
+               next           mend it and run again: what is finished is kept\n                 \
+               logweir why a shows why it ran"
         );
         let stopped = shown(&Ending { interrupted: true, ..ending(base) });
         assert!(stopped.starts_with("interrupted: ") && stopped.contains("logweir run goes on"), "{stopped}");
