@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use logweir_engine::critical::CriticalPath;
 use logweir_engine::engine::{Engine, RunOptions, RunSummary};
 use logweir_engine::event::{Decision, Event, Sink};
+use logweir_engine::quick::Glance;
 
 use crate::commands::Outcome;
 use crate::render::board::NAME_WIDTH;
@@ -21,10 +22,10 @@ use crate::render::{self, Screen};
 /// The page people look at first, when a pipeline makes one.
 const FRONT_PAGE: &str = "reports/index.html";
 
-/// Runs, shows it happening, and says how it ended; returns the exit code.
-pub(super) fn carry_out(follower: Follower<'_>, engine: &Arc<Engine>) -> Outcome {
+/// Runs, shows it happening, and says how it ended; returns the exit code. `glance` is what a look at the files alone found.
+pub(super) fn carry_out(follower: Follower<'_>, engine: &Arc<Engine>, glance: Option<Glance>) -> Outcome {
     follower.engine.replace(Some(Arc::clone(engine)));
-    let summary = engine.run(follower.options, &follower, follower.cancel)?;
+    let summary = engine.run_after(glance, follower.options, &follower, follower.cancel)?;
     Ok(follower.conclude(&summary))
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use logweir_engine::engine::{Engine, PlanOptions, RunOptions};
-use logweir_engine::quick;
+use logweir_engine::quick::{self, Quick};
 
 use crate::cli::{Global, RunArgs};
 use crate::commands::follow::{self, Follower};
@@ -36,10 +36,10 @@ pub(super) fn run(global: &Global, args: &RunArgs, screen: &Screen) -> Outcome {
     with_reading(global, |reading| {
         let follower = Follower::new(&options, screen, &cancel);
         // Nothing to do is found out without the pipeline.
-        if let Some(summary) = quick::run(reading, &options, &follower)? {
-            return Ok(follower.conclude(&summary));
+        match quick::run(reading, &options, &follower)? {
+            Quick::Done(summary) => Ok(follower.conclude(&summary)),
+            Quick::Whole(glance) => follow::carry_out(follower, &Arc::new(Engine::open(reading)?), glance),
         }
-        follow::carry_out(follower, &Arc::new(Engine::open(reading)?))
     })
 }
 

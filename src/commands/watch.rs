@@ -80,7 +80,7 @@ fn once(
     let engine = Arc::new(open(global)?);
     eyes.look_at(engine.sources(&options.targets)?, screen);
     *last = Some(Arc::clone(&engine));
-    follow::carry_out(Follower::new(options, screen, cancel), &engine)
+    follow::carry_out(Follower::new(options, screen, cancel), &engine, None)
 }
 
 /// Whether the next save may mend it: then it is worth waiting even if nothing ran yet.

@@ -22,6 +22,7 @@ use crate::plan::{self, Plan, PlanRow};
 use crate::project::{ProjectLock, host, new_temp, run_id, total_memory};
 use crate::publish::Placer;
 use crate::questions;
+use crate::quick::Glance;
 use crate::reads::{self, Source};
 use crate::records::History;
 use crate::runlog::{ActionEntry, Writer, action_at};
@@ -181,10 +182,9 @@ impl Engine {
         let selected = self.select(&options.targets)?;
         let forced = self.forced(&options.force)?;
         let (index, damage) = Index::open(&self.cache())?;
-        let bytes = self.snapshot_bytes(options.rehash || !damage.is_empty());
-        let snapshot = self.snapshot(&bytes);
-        let mut survey = self.survey(index, forced, options.rehash, &self.cache().join("tmp"))?;
-        self.begin(&mut survey, snapshot.as_ref());
+        let glance = self.glance(options.rehash || !damage.is_empty());
+        let snapshot = glance.as_ref().and_then(|glance| self.snapshot(glance));
+        let mut survey = self.survey(index, forced, options.rehash, &self.cache().join("tmp"), snapshot.as_ref())?;
         self.plan_in(&mut survey, &selected, options.jobs)
     }
 
@@ -262,6 +262,20 @@ impl Engine {
     /// # Errors
     /// As [`Engine::plan`]; the lock is held; the disk is full or not writable.
     pub fn run(&self, options: &RunOptions, sink: &dyn Sink, cancel: &AtomicBool) -> Result<RunSummary, EngineError> {
+        self.run_after(None, options, sink, cancel)
+    }
+
+    /// As [`Engine::run`], after [`crate::quick::run`] has looked at the files.
+    ///
+    /// # Errors
+    /// As [`Engine::run`].
+    pub fn run_after(
+        &self,
+        glance: Option<Glance>,
+        options: &RunOptions,
+        sink: &dyn Sink,
+        cancel: &AtomicBool,
+    ) -> Result<RunSummary, EngineError> {
         let selected = self.select(&options.targets)?;
         let forced = self.forced(&options.force)?;
         let cache = self.cache();
@@ -270,10 +284,10 @@ impl Engine {
         let (writer, torn) = Writer::open(&cache, index.covered().head, index.covered().len)?;
         let run = run_id(&writer.head());
         let temp = new_temp(&cache, &run)?;
-        let bytes = self.snapshot_bytes(options.rehash || !damage.is_empty());
-        let snapshot = self.snapshot(&bytes);
-        let mut survey = self.survey(index, forced, options.rehash, &temp)?;
-        self.begin(&mut survey, snapshot.as_ref());
+        let glance = glance.filter(|_| damage.is_empty());
+        let glance = glance.or_else(|| self.glance(options.rehash || !damage.is_empty()));
+        let snapshot = glance.as_ref().and_then(|glance| self.snapshot(glance));
+        let mut survey = self.survey(index, forced, options.rehash, &temp, snapshot.as_ref())?;
         self.check_owners(&survey.index)?;
         survey.look_ahead(&selected)?;
         let missing = survey.missing_sources(&selected)?;
@@ -541,22 +555,28 @@ impl Engine {
         Ok(self.spec.stages.iter().map(by).collect())
     }
 
-    fn survey(
-        &self,
+    fn survey<'s>(
+        &'s self,
         index: Index,
         forced: Vec<Option<&'static str>>,
         rehash: bool,
         temp: &Path,
-    ) -> Result<Survey<'_>, EngineError> {
+        snapshot: Option<&'s (Snapshot<'s>, &'s [bool])>,
+    ) -> Result<Survey<'s>, EngineError> {
         let cache = self.cache();
-        let lock = LockFile::read(&LockFile::path_for(&self.project.file));
+        let frozen = self.spec.stages.iter().any(|stage| stage.policy.frozen);
+        // A lock file that is as the snapshot knows it is only read where it is written again, block by block.
+        let lock = match snapshot {
+            Some(_) if !frozen => Ok(LockFile::default()),
+            _ => LockFile::read(&LockFile::path_for(&self.project.file)),
+        };
         let (lock, lock_error) = match lock {
             Ok(lock) => (lock, Ok(())),
             // Only frozen stages need it; all others get a new one.
-            Err(error) if self.spec.stages.iter().any(|stage| stage.policy.frozen) => return Err(error),
+            Err(error) if frozen => return Err(error),
             Err(error) => (LockFile::default(), Err(error)),
         };
-        Ok(Survey {
+        let mut survey = Survey {
             spec: &self.spec,
             wiring: &self.wiring,
             prepared: &self.prepared,
@@ -573,17 +593,29 @@ impl Engine {
             lock_error,
             forced,
             before: None,
-        })
+        };
+        if let Some((snapshot, same)) = snapshot {
+            survey.begin_from(snapshot, same);
+        }
+        Ok(survey)
     }
 
-    /// Reads the snapshot of the last run, if there is one that may be used.
-    fn snapshot_bytes(&self, distrusted: bool) -> Vec<u8> {
-        let file = self.keep.as_ref().filter(|_| !distrusted);
-        file.and_then(|keep| fs::read(&keep.file).ok()).unwrap_or_default()
+    /// Reads the snapshot of the last run, if there is one that may be used, and looks at its places.
+    fn glance(&self, distrusted: bool) -> Option<Glance> {
+        let keep = self.keep.as_ref().filter(|_| !distrusted)?;
+        let bytes = fs::read(&keep.file).ok()?;
+        let same = self.fitting(&bytes)?.look(&self.places);
+        Some(Glance { bytes, same })
     }
 
-    /// Takes the snapshot if it is of this pipeline as it is now.
-    fn snapshot<'b>(&self, bytes: &'b [u8]) -> Option<Snapshot<'b>> {
+    /// Takes the snapshot that was looked at, with what was seen.
+    fn snapshot<'g>(&self, glance: &'g Glance) -> Option<(Snapshot<'g>, &'g [bool])> {
+        let snapshot = self.fitting(&glance.bytes)?;
+        (snapshot.places.len() == glance.same.len()).then_some((snapshot, &*glance.same))
+    }
+
+    /// Takes a snapshot if it is of this pipeline as it is now.
+    fn fitting<'b>(&self, bytes: &'b [u8]) -> Option<Snapshot<'b>> {
         let keep = self.keep.as_ref()?;
         let snapshot = Snapshot::parse(bytes)?;
         let value = |name: &str| self.env.get(name).map(|value| *Digest::of_bytes(value.as_bytes()).as_bytes());
@@ -592,14 +624,6 @@ impl Engine {
             && snapshot.roots().eq(self.places.all_named().iter().map(|(name, place)| (name.clone(), place.clone())))
             && snapshot.blocks == *lockfile::blocks_on_disk(&LockFile::path_for(&self.project.file)).as_bytes();
         fits.then_some(snapshot)
-    }
-
-    /// Looks at what the snapshot's stages rest on and takes as fresh what is as it was.
-    fn begin<'s>(&self, survey: &mut Survey<'s>, snapshot: Option<&'s Snapshot<'s>>) {
-        if let Some(snapshot) = snapshot {
-            let same = snapshot.look(&self.places);
-            survey.begin_from(snapshot, &same);
-        }
     }
 
     fn budget(&self, jobs: usize) -> Budget {

@@ -4,7 +4,8 @@
 //! Plain text made to merge: one block per stage, sorted by name, one output a line. The head is two lines at the top:
 //! which log it speaks of (the digest of its first line) and the digest of its last line.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -65,6 +66,22 @@ pub struct LockedStage {
     pub outputs: BTreeMap<String, OutputRecord>,
 }
 
+impl LockedStage {
+    fn write(&self, name: &str, text: &mut String) {
+        text.push_str(&format!("{FIRST_BLOCK}name = {}\nkey = \"{}\"\n", quoted(name), self.key));
+        for (slot, output) in &self.outputs {
+            let mode = if output.executable { "x" } else { "-" };
+            text.push_str(&format!(
+                "output = [{}, \"{}\", {}, \"{mode}\", {}]\n",
+                quoted(slot),
+                output.digest,
+                output.size,
+                quoted(&output.path)
+            ));
+        }
+    }
+}
+
 /// The content of a lock file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LockFile {
@@ -98,37 +115,64 @@ impl LockFile {
     /// # Errors
     /// The folder is not writable.
     pub fn write(&self, path: &Path) -> Result<(), EngineError> {
-        let text = self.text();
-        if fs::read(path).is_ok_and(|now| now == text.as_bytes()) {
-            return Ok(());
+        write_text(&self.text(), path)
+    }
+}
+
+/// Writes the text of a lock file whole, if it changes.
+///
+/// # Errors
+/// The folder is not writable.
+pub fn write_text(text: &str, path: &Path) -> Result<(), EngineError> {
+    if fs::read(path).is_ok_and(|now| now == text.as_bytes()) {
+        return Ok(());
+    }
+    let temp = path.with_extension(format!("lock.{}.tmp", std::process::id()));
+    let write = || fs::File::create(&temp)?.write_all(text.as_bytes());
+    write().map_err(EngineError::io("write", &temp))?;
+    fs::rename(&temp, path).map_err(EngineError::io("write", path))
+}
+
+impl LockFile {
+    /// Returns the text of a lock file with some blocks replaced or added and only the blocks of `names` kept; the other
+    /// blocks are not read but for their names. `None` if it is not made of blocks.
+    pub fn spliced(&self, old: &str, names: &BTreeSet<&str>) -> Option<String> {
+        let mut blocks: BTreeMap<String, Cow<'_, str>> = BTreeMap::new();
+        let mut rest = split(old).1;
+        while let Some(body) = rest.strip_prefix(FIRST_BLOCK) {
+            let end = body.find(FIRST_BLOCK).unwrap_or(body.len());
+            let (block, after) = rest.split_at(FIRST_BLOCK.len() + end);
+            let name = body.strip_prefix("name = ")?.lines().next()?;
+            let name: String = serde_json::from_str(name).ok()?;
+            if names.contains(name.as_str()) {
+                blocks.insert(name, Cow::Borrowed(block));
+            }
+            rest = after;
         }
-        let temp = path.with_extension(format!("lock.{}.tmp", std::process::id()));
-        let write = || fs::File::create(&temp)?.write_all(text.as_bytes());
-        write().map_err(EngineError::io("write", &temp))?;
-        fs::rename(&temp, path).map_err(EngineError::io("write", path))
+        for (name, stage) in &self.stages {
+            let mut block = String::new();
+            stage.write(name, &mut block);
+            blocks.insert(name.clone(), Cow::Owned(block));
+        }
+        let mut text = String::with_capacity(old.len() + 1024);
+        self.write_top(&mut text);
+        blocks.into_values().for_each(|block| text.push_str(&block));
+        rest.is_empty().then_some(text)
     }
 
-    /// Returns the text.
-    pub fn text(&self) -> String {
-        let mut text = String::with_capacity(256 + self.stages.len() * 256);
+    fn write_top(&self, text: &mut String) {
         text.push_str("# Written by logweir: keys and output digests of the last run. Commit it with the pipeline.\n");
         text.push_str("version = 1\n");
         if let Some((log, head)) = &self.log {
             text.push_str(&format!("log = \"{log}\"\nhead = \"{head}\"\n"));
         }
-        for (name, stage) in &self.stages {
-            text.push_str(&format!("\n[[stage]]\nname = {}\nkey = \"{}\"\n", quoted(name), stage.key));
-            for (slot, output) in &stage.outputs {
-                let mode = if output.executable { "x" } else { "-" };
-                text.push_str(&format!(
-                    "output = [{}, \"{}\", {}, \"{mode}\", {}]\n",
-                    quoted(slot),
-                    output.digest,
-                    output.size,
-                    quoted(&output.path)
-                ));
-            }
-        }
+    }
+
+    /// Returns the text.
+    pub fn text(&self) -> String {
+        let mut text = String::with_capacity(256 + self.stages.len() * 256);
+        self.write_top(&mut text);
+        self.stages.iter().for_each(|(name, stage)| stage.write(name, &mut text));
         text
     }
 
@@ -211,6 +255,11 @@ mod tests {
         };
         assert_eq!(LockFile::parse(&lock.text()).unwrap(), lock);
         assert_eq!(LockFile::parse("").unwrap(), LockFile::default());
+        let new = LockFile { log: None, stages: BTreeMap::from([("m".into(), stage(&["c"]))]) };
+        let spliced = new.spliced(&lock.text(), &BTreeSet::from(["m", "x[n=3]"])).unwrap();
+        let wanted = [("m", &new), ("x[n=3]", &lock)].map(|(name, lock)| (name.to_owned(), lock.stages[name].clone()));
+        assert_eq!(spliced, LockFile { log: None, stages: BTreeMap::from(wanted) }.text());
+        assert!(new.spliced("\n[[stage]]\nkey = 1\n", &BTreeSet::new()).is_none());
         let conflict = lock.text().replace("version = 1", "<<<<<<< ours");
         assert_eq!(LockFile::parse(&conflict).unwrap_err(), "line 2: `<<<<<<< ours`");
     }

@@ -24,45 +24,65 @@ use crate::sources::Places;
 /// When the log has grown by more than this since the snapshot, a whole run makes a new one.
 const MOST_BEHIND: u64 = 256 << 10;
 
-/// Does a run in which everything is fresh; `None` if that cannot be said without a whole run, which must follow.
+/// What came of the attempt.
+pub enum Quick {
+    /// Everything is fresh, and the run is recorded.
+    Done(RunSummary),
+    /// A whole run must follow; what was looked at already is handed to it.
+    Whole(Option<Glance>),
+}
+
+/// The snapshot and which of its places are as they were.
+pub struct Glance {
+    /// Content of the snapshot's file.
+    pub(crate) bytes: Vec<u8>,
+    /// By place.
+    pub(crate) same: Vec<bool>,
+}
+
+/// Does a run in which everything is fresh, if that is so.
 ///
 /// # Errors
 /// Another run holds the lock; the log or the lock file is not writable.
-pub fn run(reading: &Reading<'_>, options: &RunOptions, sink: &dyn Sink) -> Result<Option<RunSummary>, EngineError> {
+pub fn run(reading: &Reading<'_>, options: &RunOptions, sink: &dyn Sink) -> Result<Quick, EngineError> {
     let plain = RunOptions { jobs: options.jobs, keep_going: options.keep_going, ..RunOptions::default() };
     let Some(file) = reading.kept(&reading.project.cache(), "fresh").filter(|_| *options == plain) else {
-        return Ok(None);
+        return Ok(Quick::Whole(None));
     };
     let began = Instant::now();
     let started = now();
-    let Ok(bytes) = fs::read(file) else { return Ok(None) };
-    let Some(snapshot) = Snapshot::parse(&bytes) else { return Ok(None) };
-    let Some(map) = snapshot.map.map(Digest::from) else { return Ok(None) };
+    let Ok(bytes) = fs::read(file) else { return Ok(Quick::Whole(None)) };
+    let Some(snapshot) = Snapshot::parse(&bytes) else { return Ok(Quick::Whole(None)) };
+    let Some(map) = snapshot.map.map(Digest::from) else { return Ok(Quick::Whole(None)) };
     let variables =
         || snapshot.lookups.iter().all(|(name, value)| reading.variable(name).map(|v| *v.as_bytes()) == *value);
     if snapshot.identity != *reading.identity().as_bytes() || !variables() {
-        return Ok(None);
+        return Ok(Quick::Whole(None));
     }
     let (root, cache) = (reading.project.root(), reading.project.cache());
     let _lock = ProjectLock::take(&cache)?;
-    let Some(covered) = at_the_end_of_the_log(&cache, snapshot.covered()) else { return Ok(None) };
+    let Some(covered) = at_the_end_of_the_log(&cache, snapshot.covered()) else { return Ok(Quick::Whole(None)) };
     let lock_path = LockFile::path_for(reading.project.file());
-    let Some(top) = Top::read(&lock_path) else { return Ok(None) };
+    let Some(top) = Top::read(&lock_path) else { return Ok(Quick::Whole(None)) };
     // Without a profile the lock file knows the last line of the log.
     let owns_lock = reading.profile.is_none();
     if *top.blocks.as_bytes() != snapshot.blocks
         || (owns_lock && top.log.is_none_or(|(_, head)| head != covered.head))
         || leftovers(&cache)
     {
-        return Ok(None);
+        return Ok(Quick::Whole(None));
     }
     let places = Places::new_in(root, snapshot.roots().collect());
-    if snapshot.look(&places).contains(&false) || !same_tools(&snapshot, reading, root) {
-        return Ok(None);
+    let same = snapshot.look(&places);
+    if same.contains(&false) {
+        return Ok(Quick::Whole(Some(Glance { same, bytes })));
+    }
+    if !same_tools(&snapshot, reading, root) {
+        return Ok(Quick::Whole(None));
     }
     let (mut writer, torn) = Writer::open(&cache, covered.head, covered.len)?;
     if torn.is_some() {
-        return Ok(None);
+        return Ok(Quick::Whole(None));
     }
     let run = run_id(&covered.head);
     let count = snapshot.units.len();
@@ -116,7 +136,7 @@ pub fn run(reading: &Reading<'_>, options: &RunOptions, sink: &dyn Sink) -> Resu
     }
     let RunInfo { run, executed, restored, fresh, failed, skipped, seconds, .. } = info.clone();
     sink.event(&Event::RunFinished { run, executed, restored, fresh, failed, skipped, seconds });
-    Ok(Some(RunSummary { info, internal: false, environment: false }))
+    Ok(Quick::Done(RunSummary { info, internal: false, environment: false }))
 }
 
 fn now() -> String {

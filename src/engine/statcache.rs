@@ -9,25 +9,30 @@
 //! Known hole: a writer that sets times back and keeps inode, length and ctime (only possible on disks without ctime)
 //! is not seen; `--rehash` ignores the memo.
 //!
-//! File: `cache/stat`: magic, then entries sorted by path. Losing it costs a rehash, nothing else.
+//! Files: `cache/stat` and, with a few entries that are newer, `cache/stat.new`: magic, then entries sorted by path. The
+//! large one is read when a file has to be looked at that the snapshot of the last run says nothing of. Losing them costs
+//! a rehash, nothing else.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::EngineError;
-use crate::fast::FastMap;
+use crate::fast::{FastMap, FastSet};
 use crate::manifest::FileFact;
 use crate::snapshot::State;
 
 const MAGIC: &[u8; 8] = b"LWSTAT1\n";
 /// How long a file must have been at rest before its stat identity is trusted.
 const RACY_NS: i64 = 2_000_000_000;
+/// Up to so many new entries are written beside the large file instead of writing that again.
+const MOST_RECENT: usize = 1000;
 /// How often a file that changes while it is read is tried again.
 const ATTEMPTS: usize = 3;
 
@@ -123,7 +128,12 @@ impl Entry {
 /// The memo of one process.
 pub struct StatCache {
     file: PathBuf,
-    entries: FastMap<Box<str>, Entry>,
+    /// Entries of the large file; read when first needed.
+    entries: OnceLock<FastMap<Box<str>, Entry>>,
+    /// Entries that are newer than those, or new.
+    recent: FastMap<Box<str>, Option<Entry>>,
+    /// Files that are known not to be what any entry says.
+    changed: FastSet<Box<str>>,
     /// Files looked at by this process; `None` for those that are not there.
     looked: FastMap<Box<str>, Option<Entry>>,
     seen: i64,
@@ -135,8 +145,37 @@ impl StatCache {
     /// Opens the memo of a cache folder; a damaged or missing one is empty. With `rehash` no entry is trusted.
     pub fn open(cache: &Path, rehash: bool) -> Self {
         let file = cache.join("stat");
-        let entries = fs::read(&file).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default();
-        Self { seen: clock(cache).unwrap_or(0), file, entries, looked: FastMap::default(), rehash, dirty: false }
+        let recent = read(&file.with_extension("new")).into_iter().map(|(name, entry)| (name, Some(entry))).collect();
+        Self {
+            seen: clock(cache).unwrap_or(0),
+            file,
+            entries: OnceLock::new(),
+            recent,
+            changed: FastSet::default(),
+            looked: FastMap::default(),
+            rehash,
+            dirty: false,
+        }
+    }
+
+    /// Takes what a snapshot says of a file that was just found to be as it says; or that it is not.
+    pub fn hint(&mut self, name: &str, state: Option<&State>) {
+        match state {
+            Some(State::File { stat, digest, seen }) => {
+                let entry = Entry { stat: *stat, digest: Digest::from(*digest), seen: *seen };
+                self.looked.insert(name.into(), Some(entry));
+            }
+            Some(_) => {}
+            None => drop(self.changed.insert(name.into())),
+        }
+    }
+
+    fn known(&self, name: &str) -> Option<&Entry> {
+        match self.recent.get(name) {
+            Some(entry) => entry.as_ref(),
+            None if self.changed.contains(name) => None,
+            None => self.entries.get_or_init(|| read(&self.file)).get(name),
+        }
     }
 
     /// Returns what the file at `place` is, hashing it unless the memo knows it; `None` if there is no file. `name`
@@ -209,9 +248,24 @@ impl StatCache {
         if !self.dirty {
             return Ok(());
         }
-        let temp = self.file.with_extension(format!("{}.tmp", std::process::id()));
-        fs::write(&temp, encode(&self.entries))?;
-        fs::rename(&temp, &self.file)?;
+        let recent = self.file.with_extension("new");
+        if self.entries.get().is_none() && self.recent.len() <= MOST_RECENT {
+            write(&recent, self.recent.iter().filter_map(|(name, entry)| Some((&**name, entry.as_ref()?))))?;
+        } else {
+            self.entries.get_or_init(|| read(&self.file));
+            let entries = self.entries.get_mut().expect("read just now");
+            for (name, entry) in self.recent.drain() {
+                match entry {
+                    Some(entry) => drop(entries.insert(name, entry)),
+                    None => drop(entries.remove(&name)),
+                }
+            }
+            write(&self.file, entries.iter().map(|(name, entry)| (&**name, entry)))?;
+            match fs::remove_file(&recent) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+        }
         self.dirty = false;
         Ok(())
     }
@@ -219,7 +273,7 @@ impl StatCache {
     fn look(&self, name: &str, place: &Path) -> Result<Option<Entry>, EngineError> {
         let Some(mut before) = Stat::of(place).map_err(EngineError::io("look at", place))? else { return Ok(None) };
         if !self.rehash
-            && let Some(known) = self.entries.get(name)
+            && let Some(known) = self.known(name)
             && known.trusted_for(&before)
         {
             return Ok(Some(*known));
@@ -237,22 +291,31 @@ impl StatCache {
     }
 
     fn remember(&mut self, name: &str, found: Option<Entry>) {
-        match found {
-            Some(entry) => {
-                let same = self.entries.get(name).is_some_and(|old| {
-                    old.stat == entry.stat
-                        && old.digest == entry.digest
-                        && (old.seen == entry.seen || old.trusted_for(&entry.stat))
-                });
-                if !same {
-                    self.entries.insert(name.into(), entry);
-                    self.dirty = true;
-                }
+        let same = match (self.known(name), &found) {
+            (Some(old), Some(entry)) => {
+                old.stat == entry.stat
+                    && old.digest == entry.digest
+                    && (old.seen == entry.seen || old.trusted_for(&entry.stat))
             }
-            None => self.dirty |= self.entries.remove(name).is_some(),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
+            self.recent.insert(name.into(), found);
+            self.dirty = true;
         }
         self.looked.insert(name.into(), found);
     }
+}
+
+fn read(file: &Path) -> FastMap<Box<str>, Entry> {
+    fs::read(file).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default()
+}
+
+fn write<'e>(file: &Path, entries: impl Iterator<Item = (&'e str, &'e Entry)>) -> io::Result<()> {
+    let temp = file.with_extension(format!("{}.tmp", std::process::id()));
+    fs::write(&temp, encode(entries.collect()))?;
+    fs::rename(&temp, file)
 }
 
 /// Returns the file system's clock: the time of a file just written in `cache`.
@@ -264,14 +327,12 @@ fn clock(cache: &Path) -> io::Result<i64> {
     Ok(Stat::from(&meta?).mtime)
 }
 
-fn encode(entries: &FastMap<Box<str>, Entry>) -> Vec<u8> {
-    let mut names: Vec<&str> = entries.keys().map(|name| &**name).collect();
-    names.sort_unstable();
-    let mut bytes = Vec::with_capacity(16 + names.len() * 128);
+fn encode(mut entries: Vec<(&str, &Entry)>) -> Vec<u8> {
+    entries.sort_unstable_by_key(|(name, _)| *name);
+    let mut bytes = Vec::with_capacity(16 + entries.len() * 128);
     bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&(names.len() as u64).to_le_bytes());
-    for name in names {
-        let Entry { stat, digest, seen } = entries[name];
+    bytes.extend_from_slice(&(entries.len() as u64).to_le_bytes());
+    for (name, Entry { stat, digest, seen }) in entries {
         bytes.extend_from_slice(&(name.len() as u32).to_le_bytes());
         bytes.extend_from_slice(name.as_bytes());
         bytes.extend_from_slice(&stat.size.to_le_bytes());
@@ -347,6 +408,7 @@ mod tests {
         assert_eq!(fact.digest, Digest::of_bytes(b"abc"));
         assert_eq!(memo.fact("none", &dir.path().join("none")).unwrap(), None);
         memo.save().unwrap();
+        assert!(StatCache::open(dir.path(), false).known("f").is_some());
 
         let bytes = std::fs::read(dir.path().join("stat")).unwrap();
         let entries = decode(&bytes).unwrap();

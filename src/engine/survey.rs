@@ -19,7 +19,7 @@ use crate::runlog::{self, ActionEntry};
 use crate::shell;
 use crate::snapshot::{Listing, Rests, Snapshot, State, Unit};
 use crate::sources::Places;
-use crate::spec::{Action, InputRef, ProjectPath, Spec};
+use crate::spec::{Action, InputRef, ProjectPath, Spec, StageSpec};
 use crate::stage::Made;
 use crate::statcache::{Stat, StatCache};
 use crate::store::Store;
@@ -32,8 +32,6 @@ const MOST_FILE_REASONS: usize = 20;
 pub struct Prepared {
     /// The built-in stage; `None` for shell stages.
     pub made: Option<Made>,
-    /// The key record but for inputs, environment, tools and effect.
-    pub template: KeyRecord,
 }
 
 impl Prepared {
@@ -45,8 +43,18 @@ impl Prepared {
         spec.stages.iter().map(Self::new).collect()
     }
 
-    fn new(stage: &crate::spec::StageSpec) -> Result<Self, EngineError> {
-        let mut template = KeyRecord {
+    fn new(stage: &StageSpec) -> Result<Self, EngineError> {
+        let Action::Builtin { kind } = &stage.action else { return Ok(Self { made: None }) };
+        let made = (kind.make)(&stage.params).map_err(|errors| {
+            let text: Vec<String> = errors.iter().map(|e| format!("{}: {}", e.path, e.message)).collect();
+            EngineError::Internal(format!("parameters of `{}`: {}", stage.name, text.join("; ")))
+        })?;
+        Ok(Self { made: Some(made) })
+    }
+
+    /// Returns the stage's key record but for inputs, environment, tools and effect.
+    fn record(&self, stage: &StageSpec) -> KeyRecord {
+        let mut record = KeyRecord {
             code: None,
             command: None,
             effect: None,
@@ -54,35 +62,28 @@ impl Prepared {
             inputs: BTreeMap::new(),
             kind: None,
             outputs: BTreeMap::new(),
-            params: key::sorted(&stage.params),
+            params: key::sorted(self.made.as_ref().map_or(&stage.params, |made| &made.params)),
             schema: SCHEMA,
             tools: BTreeMap::new(),
             version: None,
         };
-        let made = match &stage.action {
+        match &stage.action {
             Action::Builtin { kind } => {
-                let made = (kind.make)(&stage.params).map_err(|errors| {
-                    let text: Vec<String> = errors.iter().map(|e| format!("{}: {}", e.path, e.message)).collect();
-                    EngineError::Internal(format!("parameters of `{}`: {}", stage.name, text.join("; ")))
-                })?;
-                template.params = key::sorted(&made.params);
-                template.kind = Some(kind.name.to_owned());
-                template.version = Some(kind.version);
-                template.code = Some(Digest::from(kind.code));
-                template.outputs = stage.outputs.keys().map(|slot| (slot.clone(), None)).collect();
-                Some(made)
+                record.kind = Some(kind.name.to_owned());
+                record.version = Some(kind.version);
+                record.code = Some(Digest::from(kind.code));
+                record.outputs = stage.outputs.keys().map(|slot| (slot.clone(), None)).collect();
             }
             Action::Shell { command } => {
-                template.command = Some(command.clone());
-                template.outputs = stage
+                record.command = Some(command.clone());
+                record.outputs = stage
                     .outputs
                     .iter()
                     .map(|(slot, o)| (slot.clone(), Some(declared(&o.path, o.directory))))
                     .collect();
-                None
             }
-        };
-        Ok(Self { made, template })
+        }
+        record
     }
 }
 
@@ -238,6 +239,12 @@ impl<'a> Survey<'a> {
                 && snapshot.places_of(unit).iter().all(|place| same[*place as usize])
                 && wiring.before[index].iter().all(|upstream| fresh[*upstream]);
         }
+        for unit in (0..fresh.len()).filter(|index| !fresh[*index]).map(|index| &snapshot.units[index]) {
+            for place in snapshot.places_of(unit).iter().map(|place| *place as usize) {
+                let (name, state) = &snapshot.places[place];
+                self.memo.hint(name, same[place].then_some(state));
+            }
+        }
         let at_the_edge: BTreeSet<usize> = (0..fresh.len())
             .filter(|index| !fresh[*index])
             .flat_map(|index| wiring.data[index].iter().copied().filter(|upstream| fresh[*upstream]))
@@ -352,7 +359,7 @@ impl<'a> Survey<'a> {
             return self.decide_frozen(index);
         }
         let mut inputs = self.gather(index)?;
-        let mut record = prepared[index].template.clone();
+        let mut record = prepared[index].record(stage);
         record.inputs.clone_from(&inputs.slots);
         record.env = stage.env.iter().map(|name| (name.clone(), self.env.get(name).cloned())).collect();
         for tool in &stage.tools {
@@ -417,7 +424,7 @@ impl<'a> Survey<'a> {
             locked.outputs.iter().map(|(s, o)| (s.clone(), output(o))).collect();
         let known = self.index.action_of(&self.pipeline, &stage.name, &locked.key);
         let action = known.and_then(|at| runlog::action_at(&self.cache, at).ok());
-        let record = action.map_or_else(|| self.prepared[index].template.clone(), |action| action.record);
+        let record = action.map_or_else(|| self.prepared[index].record(stage), |action| action.record);
         let result = ActionResult { at: known.unwrap_or(u64::MAX), seconds: 0.0, outputs };
         if !fits(&result, stage) {
             return Err(frozen("its output slots are not those of the lock file".to_owned()));
@@ -646,7 +653,7 @@ impl<'a> Survey<'a> {
 }
 
 /// Returns whether a result has just the output slots of a stage, of the same sort.
-fn fits(result: &ActionResult, stage: &crate::spec::StageSpec) -> bool {
+fn fits(result: &ActionResult, stage: &StageSpec) -> bool {
     result.outputs.len() == stage.outputs.len()
         && stage.outputs.iter().all(|(slot, o)| result.outputs.get(slot).is_some_and(|r| r.directory == o.directory))
 }

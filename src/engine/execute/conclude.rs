@@ -1,6 +1,7 @@
 //! The end of a run: what was not started is skipped, the run is recorded, lock file and index are brought up to date.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::Path;
 
 use super::{Coordinator, Ended, Keep, State};
@@ -156,7 +157,19 @@ fn write_lock(
 ) -> Result<(), EngineError> {
     let first = runlog::line_at(&survey.cache, 0)?.digest();
     let names: BTreeSet<&str> = survey.spec.stages.iter().map(|stage| stage.name.as_str()).collect();
-    let mut lock = LockFile { log: Some((first, head)), stages: survey.lock.stages.clone() };
+    let log = Some((first, head));
+    // A lock file that was seen to be as the last run left it keeps its other blocks as they are.
+    if survey.before.is_some()
+        && let Ok(old) = fs::read_to_string(path)
+        && let Some(text) = (LockFile { log, stages: locked.clone() }).spliced(&old, &names)
+    {
+        return lockfile::write_text(&text, path);
+    }
+    let stages = match survey.before {
+        Some(_) => LockFile::read(path).map(|lock| lock.stages).unwrap_or_default(),
+        None => survey.lock.stages.clone(),
+    };
+    let mut lock = LockFile { log, stages };
     lock.stages.retain(|name, _| names.contains(name.as_str()));
     lock.stages.extend(locked);
     lock.write(path)

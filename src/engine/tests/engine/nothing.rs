@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use logweir_engine::event::Decision;
+use logweir_engine::quick::Quick;
 
 use crate::support::{Lab, Ran};
 
@@ -34,8 +35,10 @@ fn quick(lab: &Lab) -> Option<Ran> {
     let events = std::cell::RefCell::new(Vec::new());
     let sink = |event: &logweir_engine::event::Event| events.borrow_mut().push(event.clone());
     let options = logweir_engine::engine::RunOptions::default();
-    let summary = lab.read_with(|reading| logweir_engine::quick::run(reading, &options, &sink)).unwrap()?;
-    Some(Ran { summary, events: events.into_inner() })
+    match lab.read_with(|reading| logweir_engine::quick::run(reading, &options, &sink)).unwrap() {
+        Quick::Done(summary) => Some(Ran { summary, events: events.into_inner() }),
+        Quick::Whole(_) => None,
+    }
 }
 
 #[test]
@@ -95,7 +98,8 @@ fn a_touch_is_nothing_to_do() {
 fn forced_stages_targets_and_a_log_or_lock_file_that_is_not_as_it_was_are_left_to_a_whole_run() {
     let lab = lab();
     let asks = |options: logweir_engine::engine::RunOptions| {
-        lab.read_with(|reading| logweir_engine::quick::run(reading, &options, &|_: &_| {})).unwrap().is_some()
+        let quick = lab.read_with(|reading| logweir_engine::quick::run(reading, &options, &|_: &_| {})).unwrap();
+        matches!(quick, Quick::Done(_))
     };
     let options = logweir_engine::engine::RunOptions::default;
     assert!(asks(options()));

@@ -13,7 +13,7 @@ use logweir_engine::engine::{Engine, OpenError, PlanOptions, Project, RunOptions
 use logweir_engine::error::EngineError;
 use logweir_engine::event::{Decision, Event};
 use logweir_engine::plan::Plan;
-use logweir_engine::quick;
+use logweir_engine::quick::{self, Quick};
 use logweir_engine::stage::{Effect, Params, Registry, Slot, Stage, StageContext, StageKind, make, schema_of};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -292,8 +292,8 @@ impl Lab {
             events.borrow_mut().push(event.clone());
         };
         let summary = self.read_with(|reading| match quick::run(reading, options, &sink)? {
-            Some(summary) => Ok(summary),
-            None => Ok(Engine::open(reading)?.run(options, &sink, cancel)?),
+            Quick::Done(summary) => Ok(summary),
+            Quick::Whole(glance) => Ok(Engine::open(reading)?.run_after(glance, options, &sink, cancel)?),
         });
         let summary = summary.map_err(|error| match error {
             OpenError::Engine(error) => error,
