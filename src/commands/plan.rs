@@ -177,7 +177,7 @@ fn total(plan: &Plan, screen: &Screen) -> String {
         (Decision::Fresh, "fresh"),
     ] {
         if count(decision) > 0 {
-            parts.push(format!("{} {words}", count(decision)));
+            parts.push(format!("{} {words}", text::count(count(decision) as u64)));
         }
     }
     let have = |n| if n == 1 { "has" } else { "have" };

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use logweir_engine::engine::{Engine, RunOptions};
 use logweir_engine::error::EngineError;
-use logweir_engine::reads::Source;
+use logweir_engine::reads::{Pattern, Source};
 use notify::{Config, EventKind, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher};
 use serde_json::json;
 
@@ -89,7 +89,7 @@ fn is_mendable(failure: &Failure) -> bool {
 }
 
 fn waiting(eyes: &Eyes, screen: &Screen) {
-    let (files, folders) = (eyes.files.len(), eyes.folders.len());
+    let (files, folders) = (eyes.files.len(), eyes.folders.len() + eyes.patterns.len());
     if screen.json {
         JsonLines::default().line(&json!({"event": "watch_waiting", "files": files, "folders": folders}));
     }
@@ -117,6 +117,7 @@ struct Eyes {
     inbox: Receiver<notify::Event>,
     files: BTreeSet<PathBuf>,
     folders: BTreeSet<PathBuf>,
+    patterns: BTreeSet<Pattern>,
     watched: BTreeSet<(PathBuf, bool)>,
 }
 
@@ -129,18 +130,20 @@ impl Eyes {
             Ok(watcher) => Box::new(watcher),
             Err(_) => polling(&sender),
         };
-        let (files, folders, watched) = Default::default();
-        Self { watcher, by_looking, sender, inbox, files, folders, watched }
+        let (files, folders, patterns, watched) = Default::default();
+        Self { watcher, by_looking, sender, inbox, files, folders, patterns, watched }
     }
 
     /// Watches these places and no others.
     fn look_at(&mut self, sources: Vec<Source>, screen: &Screen) {
         self.files.clear();
         self.folders.clear();
+        self.patterns.clear();
         for source in sources {
             match source {
                 Source::File(path) => self.files.insert(path),
                 Source::Folder(path) => self.folders.insert(path),
+                Source::Matching(pattern) => self.patterns.insert(pattern),
             };
         }
         if let Err(error) = self.arrange() {
@@ -163,8 +166,8 @@ impl Eyes {
         for file in &self.files {
             wanted.extend(nearest(file.parent().unwrap_or(file)).map(|folder| (folder, false)));
         }
-        for folder in &self.folders {
-            wanted.extend(nearest(folder).map(|found| (found.clone(), found == *folder)));
+        for folder in self.folders.iter().cloned().chain(self.patterns.iter().map(Pattern::folder)) {
+            wanted.extend(nearest(&folder).map(|found| (found.clone(), found == folder)));
         }
         // A folder that is watched with all below it needs no second watch.
         let twice = |(folder, below): &(PathBuf, bool)| !below && wanted.contains(&(folder.clone(), true));
@@ -208,13 +211,21 @@ impl Eyes {
         }
     }
 
-    /// Whether a path is a watched file, lies in a watched folder, or holds one of them.
+    /// Whether a path is a watched file, matches a pattern, lies in a watched folder, or holds one of these.
     fn concerns(&self, path: &Path) -> bool {
         let holds = |set: &BTreeSet<PathBuf>| {
             let mut from = set.range::<Path, _>((Bound::Included(path), Bound::Unbounded));
             from.next().is_some_and(|found| found.starts_with(path))
         };
-        holds(&self.files) || holds(&self.folders) || path.ancestors().any(|folder| self.folders.contains(folder))
+        // A folder that comes or goes below that of a pattern may hold files that match.
+        let matches = |pattern: &Pattern| {
+            let folder = pattern.folder();
+            pattern.matches(path) || folder.starts_with(path) || (path.starts_with(folder) && path.is_dir())
+        };
+        holds(&self.files)
+            || holds(&self.folders)
+            || path.ancestors().any(|folder| self.folders.contains(folder))
+            || self.patterns.iter().any(matches)
     }
 }
 

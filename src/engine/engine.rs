@@ -1,31 +1,30 @@
 //! The façade: a project and its pipeline, and everything a command can ask of them.
 
+mod outlook;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use crate::compiled::Reading;
-use crate::critical::CriticalPath;
 use crate::digest::Digest;
 use crate::error::EngineError;
-use crate::event::{Decision, Event, Sink};
+use crate::event::{Event, Sink};
 use crate::execute::{self, Ended, Keep, Orders};
-use crate::forecast::{self, Forecast, Left};
 use crate::graph::Dag;
-use crate::history::{RunDetail, RunInfo, Why, WhyRun};
+use crate::history::{RunDetail, RunInfo};
 use crate::index::Index;
 use crate::lineage::Lineage;
 use crate::lockfile::{self, LockFile};
 use crate::manifest::FileFact;
-use crate::plan::{self, Plan, PlanRow};
+use crate::plan::{self, Plan};
 use crate::project::{ProjectLock, host, new_temp, run_id, total_memory};
 use crate::publish::Placer;
 use crate::questions;
 use crate::quick::Glance;
-use crate::reads::{self, Source};
 use crate::records::History;
-use crate::runlog::{ActionEntry, Writer, action_at};
+use crate::runlog::Writer;
 use crate::schedule::Budget;
 use crate::snapshot::Snapshot;
 use crate::sources::Places;
@@ -210,52 +209,6 @@ impl Engine {
         })
     }
 
-    fn foresee(&self, rows: &[PlanRow], jobs: usize) -> Left {
-        let rows: BTreeMap<&str, &PlanRow> = rows.iter().map(|row| (row.name.as_str(), row)).collect();
-        let row = |stage: &crate::spec::StageSpec| rows.get(stage.name.as_str()).copied();
-        let left = self.spec.stages.iter().map(|stage| row(stage).is_some_and(PlanRow::may_run)).collect();
-        let expected = self.spec.stages.iter().map(|stage| row(stage).and_then(|row| row.seconds)).collect();
-        Forecast::new(&self.spec, &self.wiring, self.budget(jobs), left, expected).left(&BTreeMap::new())
-    }
-
-    /// Returns what the selected stages (options as of a run) are expected to take by what they took before. Stages
-    /// that turn out to be up to date are to be settled as a run tells of them.
-    ///
-    /// # Errors
-    /// Unknown targets; the index cannot be read.
-    pub fn forecast(&self, targets: &[String], jobs: usize) -> Result<Forecast, EngineError> {
-        let selected = self.select(targets)?;
-        let (index, _) = Index::open(&self.cache())?;
-        let pipeline = self.pipeline();
-        let seconds = |stage: &crate::spec::StageSpec| index.last_seconds(&pipeline, &stage.name);
-        let expected = self.spec.stages.iter().map(seconds).collect();
-        Ok(Forecast::new(&self.spec, &self.wiring, self.budget(jobs), selected, expected))
-    }
-
-    /// Returns where the source inputs of the selected stages and all they need lie, and the pipeline file.
-    ///
-    /// # Errors
-    /// Unknown targets.
-    pub fn sources(&self, targets: &[String]) -> Result<Vec<Source>, EngineError> {
-        let mut sources = reads::of(&self.spec, &self.wiring, &self.places, &self.select(targets)?);
-        sources.push(Source::File(self.project.file.clone()));
-        Ok(sources)
-    }
-
-    /// Returns whether a file (by its absolute path) is the engine's own or an output of a stage, rather than a source.
-    pub fn makes(&self, file: &Path) -> bool {
-        let Ok(relative) = file.strip_prefix(&self.project.root) else { return false };
-        let lock = LockFile::path_for(&self.project.file);
-        file.starts_with(self.cache())
-            || file == lock
-            || relative.to_str().is_some_and(|path| self.wiring.producer(&self.spec, path).is_some())
-    }
-
-    /// Returns the critical path of a run: `took` has the seconds of each stage it executed or restored.
-    pub fn critical_path(&self, took: &BTreeMap<String, f64>) -> CriticalPath {
-        forecast::critical_path(&self.spec, &self.wiring, took)
-    }
-
     /// Brings the selected stages up to date. A failed stage is no error: see [`RunSummary::exit_code`].
     /// `cancel` may be set from a signal handler: running stages are stopped and their scratch is dropped.
     ///
@@ -341,62 +294,6 @@ impl Engine {
         survey.known = vec![None; self.spec.stages.len()];
         let differences = plan::differences(&saved, &now);
         if differences.is_empty() { Ok(()) } else { Err(EngineError::PlanChanged { differences }) }
-    }
-
-    /// Returns the last decision about a stage (full name) and what would be decided now.
-    ///
-    /// # Errors
-    /// Unknown stage; as [`Engine::plan`].
-    pub fn why(&self, stage: &str) -> Result<Why, EngineError> {
-        if !self.spec.stages.iter().any(|s| s.name == stage) {
-            let names: Vec<&str> = self.spec.stages.iter().map(|s| s.name.as_str()).collect();
-            let help = did_you_mean(stage, &names);
-            return Err(EngineError::UnknownTarget { target: stage.to_owned(), help });
-        }
-        let history = self.history()?;
-        let mut last = None;
-        let mut record = None;
-        if let Some(run) = history.last_of(&self.pipeline())?
-            && let Some(entry) = history.map(&run)?.remove(stage)
-        {
-            let action = entry.at.map(|at| action_at(&history.cache, at)).transpose()?;
-            last = Some(WhyRun {
-                run: run.info.run,
-                started: run.info.started,
-                decision: entry.decision,
-                key: entry.key,
-                reasons: entry.reasons,
-                seconds: action.as_ref().map(|action| action.seconds),
-            });
-            record = action.map(|action| action.record);
-        }
-        let executed = history.index.last_action(&self.pipeline(), stage);
-        let executed = executed.map(|at| action_at(&history.cache, at)).transpose()?;
-        let leaves = record.or_else(|| executed.as_ref().map(|action| action.record.clone()));
-        let plan = self.plan(&PlanOptions { targets: vec![stage.to_owned()], ..PlanOptions::default() })?;
-        let now = plan
-            .stages
-            .into_iter()
-            .find(|row| row.name == stage)
-            .ok_or_else(|| EngineError::Internal(format!("`{stage}` is missing from its own plan")))?;
-        let since = now.key.and_then(|key| history.index.action_of(&self.pipeline(), stage, &key));
-        let since = since.map(|at| action_at(&history.cache, at)).transpose()?;
-        let told = |action: ActionEntry| WhyRun {
-            run: action.run,
-            started: action.started,
-            decision: Decision::Run,
-            key: Some(action.key),
-            reasons: action.reasons,
-            seconds: Some(action.seconds),
-        };
-        Ok(Why {
-            stage: stage.to_owned(),
-            last,
-            executed: executed.map(told),
-            since: since.map(told),
-            leaves: leaves.map(|record| record.leaves()).unwrap_or_default(),
-            now,
-        })
     }
 
     /// Returns everything that produced `target`: a path, `path#/json/pointer`, a digest, or a copy of a produced file

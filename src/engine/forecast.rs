@@ -8,6 +8,9 @@ use crate::schedule::{Budget, Demand, predict};
 use crate::spec::Spec;
 use crate::wiring::Wiring;
 
+/// After so many stages of a run their mean says something of the others.
+const ENOUGH: usize = 50;
+
 /// Stages that may still run, and what each is expected to take.
 #[derive(Clone, Debug)]
 pub struct Forecast {
@@ -22,6 +25,8 @@ pub struct Forecast {
     expected: Vec<Option<f64>>,
     /// Which stages may still run.
     left: Vec<bool>,
+    /// Seconds and number of the stages that ran.
+    ran: (f64, usize),
 }
 
 /// What is left.
@@ -52,26 +57,29 @@ impl Forecast {
             budget,
             expected,
             left,
+            ran: (0.0, 0),
         }
     }
 
     /// A stage ended: it is not expected any more. What it took (if it ran) is what actions of the same stage without
-    /// history are expected to take.
+    /// history are expected to take, and once many have run their mean is what any stage without history is.
     pub fn settle(&mut self, stage: &str, seconds: Option<f64>) {
         let Some(&index) = self.index.get(stage) else { return };
         self.left[index] = false;
         if let Some(seconds) = seconds {
             self.expected[index] = Some(seconds);
+            self.ran = (self.ran.0 + seconds, self.ran.1 + 1);
         }
     }
 
     /// Returns what is left; `elapsed` are seconds running stages have run for, by name.
     pub fn left(&self, elapsed: &BTreeMap<String, f64>) -> Left {
         let known = self.by_base();
+        let mean = (self.ran.1 >= ENOUGH).then(|| self.ran.0 / self.ran.1 as f64);
         let mut unknown = 0;
         let mut weight = vec![0.0; self.names.len()];
         for (stage, weight) in weight.iter_mut().enumerate().filter(|(stage, _)| self.left[*stage]) {
-            let expected = self.expected[stage].or_else(|| known.get(self.bases[stage].as_str()).copied());
+            let expected = self.expected[stage].or_else(|| known.get(self.bases[stage].as_str()).copied()).or(mean);
             unknown += usize::from(expected.is_none());
             let gone = elapsed.get(&self.names[stage]).copied().unwrap_or(0.0);
             *weight = (expected.unwrap_or(0.0) - gone).max(0.0);
@@ -177,6 +185,23 @@ mod tests {
         forecast.settle("m[n=1]", Some(2.0));
         let left = forecast.left(&BTreeMap::new());
         assert_eq!((left.unknown, left.seconds), (2, 4.0), "a and z are still unknown");
+    }
+
+    #[test]
+    fn after_many_stages_their_mean_stands_for_those_without_history() {
+        let stage = |n| format!("  s{n}: {{ run: x, out: {{ o: f{n} }} }}\n");
+        let text = format!("version: 1\nname: t\nstages:\n{}", (0..=ENOUGH).map(stage).collect::<String>());
+        let source = SourceText { name: "pipeline.yaml".into(), text };
+        let options = LoadOptions { profile: None, sets: Vec::new(), env: &|_| None };
+        let spec = spec::load(&source, &Registry::default(), &options).unwrap();
+        let wiring = Wiring::new(&spec).unwrap();
+        let count = ENOUGH + 1;
+        let mut forecast = Forecast::new(&spec, &wiring, budget(1), vec![true; count], vec![None; count]);
+        (0..ENOUGH - 1).for_each(|n| forecast.settle(&format!("s{n}"), Some(3.0)));
+        assert_eq!(forecast.left(&BTreeMap::new()).unknown, 2, "too few yet");
+        forecast.settle(&format!("s{}", ENOUGH - 1), Some(3.0));
+        let left = forecast.left(&BTreeMap::new());
+        assert_eq!((left.unknown, left.seconds), (0, 3.0));
     }
 
     #[test]

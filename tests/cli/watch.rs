@@ -89,6 +89,25 @@ fn watching_runs_again_at_each_change_and_outlives_a_broken_pipeline() {
 }
 
 #[test]
+fn what_stages_write_among_the_sources_is_no_change() {
+    let project = Project::new(
+        "version: 1\nname: among\nstages:\n  all: { run: \"cat ${in.parts} > ${out.all}\", in: { parts: \"part-*.txt\" }, \
+         out: { all: all.txt } }\n  copy: { run: \"cp ${in.all} ${out.o}\", in: { all: \"all.*\" }, out: { o: o.txt } }\n",
+    );
+    project.write("part-1.txt", "1\n");
+    let session = Session::start(&project, &["run", "--watch", "--json"]);
+    session.until("watch_waiting");
+    project.write("o.txt", "an output\n");
+    project.write("cache/x", "the engine's own\n");
+    project.write("part-2.txt", "2\n");
+    let (changed, before) = session.until("watch_changed");
+    assert_eq!((changed["paths"].clone(), before.len()), (serde_json::json!(["part-2.txt"]), 0));
+    session.until("watch_waiting");
+    assert_eq!(project.read("o.txt"), "1\n2\n");
+    assert_eq!(session.interrupt(), 0);
+}
+
+#[test]
 fn watching_waits_for_missing_data() {
     let project = Project::new(TOY);
     let session = Session::start(&project, &["run", "--watch", "--json"]);
