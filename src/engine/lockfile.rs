@@ -18,7 +18,12 @@ const FIRST_BLOCK: &str = "\n[[stage]]\n";
 
 /// Returns the digest of the stages' blocks of a lock file, without the lines above them.
 pub fn blocks_on_disk(path: &Path) -> Digest {
-    fs::read_to_string(path).map_or_else(|_| Digest::of_bytes(b""), |text| Digest::of_bytes(split(&text).1.as_bytes()))
+    fs::read_to_string(path).map_or_else(|_| Digest::of_bytes(b""), |text| blocks_of(&text))
+}
+
+/// Returns the digest of the stages' blocks of a lock file's text.
+pub fn blocks_of(text: &str) -> Digest {
+    Digest::of_bytes(split(text).1.as_bytes())
 }
 
 fn split(text: &str) -> (&str, &str) {
@@ -109,14 +114,6 @@ impl LockFile {
         };
         Self::parse(&text).map_err(|why| EngineError::LockFile { path: path.to_path_buf(), why })
     }
-
-    /// Writes the file whole, if its text changes.
-    ///
-    /// # Errors
-    /// The folder is not writable.
-    pub fn write(&self, path: &Path) -> Result<(), EngineError> {
-        write_text(&self.text(), path)
-    }
 }
 
 /// Writes the text of a lock file whole, if it changes.
@@ -124,7 +121,8 @@ impl LockFile {
 /// # Errors
 /// The folder is not writable.
 pub fn write_text(text: &str, path: &Path) -> Result<(), EngineError> {
-    if fs::read(path).is_ok_and(|now| now == text.as_bytes()) {
+    let same_length = fs::metadata(path).is_ok_and(|meta| meta.len() == text.len() as u64);
+    if same_length && fs::read(path).is_ok_and(|now| now == text.as_bytes()) {
         return Ok(());
     }
     let temp = path.with_extension(format!("lock.{}.tmp", std::process::id()));

@@ -158,15 +158,16 @@ impl StatCache {
         }
     }
 
-    /// Takes what a snapshot says of a file that was just found to be as it says; or that it is not.
-    pub fn hint(&mut self, name: &str, state: Option<&State>) {
+    /// Takes what a snapshot says of a file that was just found to be as it says; or that it is not. A file that was only
+    /// touched is looked at again, for its new identity.
+    pub fn hint(&mut self, name: &str, place: &Path, state: Option<&State>) {
         match state {
-            Some(State::File { stat, digest, seen }) => {
+            Some(State::File { stat, digest, seen }) if Stat::of(place).is_ok_and(|now| now.as_ref() == Some(stat)) => {
                 let entry = Entry { stat: *stat, digest: Digest::from(*digest), seen: *seen };
                 self.looked.insert(name.into(), Some(entry));
             }
+            Some(State::File { .. }) | None => drop(self.changed.insert(name.into())),
             Some(_) => {}
-            None => drop(self.changed.insert(name.into())),
         }
     }
 
@@ -291,13 +292,16 @@ impl StatCache {
     }
 
     fn remember(&mut self, name: &str, found: Option<Entry>) {
-        let same = match (self.known(name), &found) {
+        // The large file is not read for this: an entry too many costs less.
+        let recent = self.recent.get(name).map(Option::as_ref);
+        let known = recent.or_else(|| self.entries.get().map(|entries| entries.get(name)));
+        let same = match (known.flatten(), &found) {
             (Some(old), Some(entry)) => {
                 old.stat == entry.stat
                     && old.digest == entry.digest
                     && (old.seen == entry.seen || old.trusted_for(&entry.stat))
             }
-            (None, None) => true,
+            (None, None) => known.is_some(),
             _ => false,
         };
         if !same {

@@ -242,7 +242,7 @@ impl<'a> Survey<'a> {
         for unit in (0..fresh.len()).filter(|index| !fresh[*index]).map(|index| &snapshot.units[index]) {
             for place in snapshot.places_of(unit).iter().map(|place| *place as usize) {
                 let (name, state) = &snapshot.places[place];
-                self.memo.hint(name, same[place].then_some(state));
+                self.memo.hint(name, &self.places.root().join(name), same[place].then_some(state));
             }
         }
         let at_the_edge: BTreeSet<usize> = (0..fresh.len())

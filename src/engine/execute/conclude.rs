@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 
 use super::{Coordinator, Ended, Keep, State};
 use crate::compiled::write_sealed;
@@ -12,9 +12,8 @@ use crate::event::{Decision, Event};
 use crate::history::RunInfo;
 use crate::lockfile::{self, LockFile, LockedStage};
 use crate::runlog::{self, Entry, RunEntry};
-use crate::runmap::{self, MapEntry};
+use crate::runmap::{self, MapEntry, RunMap};
 use crate::snapshot::{self, Frame, NewUnit, UnitRests};
-use crate::survey::Survey;
 
 impl Coordinator<'_, '_> {
     /// Skips what was not started, records the run, brings the lock file and the index up to date.
@@ -35,7 +34,7 @@ impl Coordinator<'_, '_> {
         self.ended.info.seconds = self.began.elapsed().as_secs_f64();
         self.ended.info.finished = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
         let mut objects = Vec::new();
-        let map = runmap::save(&self.map, &self.survey.store, &mut objects)?;
+        let map = self.save_map(&self.map, |index| !self.orders.selected[index], &mut objects)?;
         self.committer.add(objects);
         let roots = self.survey.places.all_named();
         let entry = RunEntry {
@@ -50,25 +49,31 @@ impl Coordinator<'_, '_> {
         if let Entry::Run(run) = &entry {
             self.survey.index.add_run(at, run);
         }
+        // While the disk works, what is written next is made ready.
+        self.committer.hand_over();
+        let whole = self.survey.spec.overrides.is_empty() && self.survey.spec.profile.is_none();
+        let locked = std::mem::take(&mut self.locked);
+        let lock = if whole { Some(self.lock_text(locked)?) } else { None };
+        let snapshot = self.orders.keep.and_then(|keep| self.snapshot(keep, lock.as_deref()));
         self.committer.finish()?;
-        if self.survey.spec.overrides.is_empty() && self.survey.spec.profile.is_none() {
-            let locked = std::mem::take(&mut self.locked);
-            write_lock(self.survey, &self.orders.lock_path, locked, self.writer.head())?;
+        if let Some(text) = &lock {
+            lockfile::write_text(text, &self.orders.lock_path)?;
         }
         let saved = self.survey.memo.save();
         saved.map_err(EngineError::io("write", &self.survey.cache.join("stat")))?;
         self.survey.index.save()?;
-        if let Some(keep) = self.orders.keep {
+        if let (Some(keep), Some(snapshot)) = (self.orders.keep, snapshot) {
             // Without it the next start decides everything anew.
-            let _ = self.keep_snapshot(keep);
+            let _ = write_sealed(&keep.file, snapshot);
         }
         let RunInfo { run, executed, restored, fresh, failed, skipped, seconds, .. } = self.ended.info.clone();
         self.sink.event(&Event::RunFinished { run, executed, restored, fresh, failed, skipped, seconds });
         Ok(self.ended)
     }
 
-    /// Writes down what the freshness of every settled stage rests on.
-    fn keep_snapshot(&self, keep: &Keep) -> std::io::Result<()> {
+    /// Returns what the freshness of every settled stage rests on, encoded. `lock` is the lock file as it is about to be
+    /// written; `None` where it is left as it is.
+    fn snapshot(&self, keep: &Keep, lock: Option<&str>) -> Option<Vec<u8>> {
         let survey = &*self.survey;
         let (spec, before) = (survey.spec, survey.before.as_ref());
         let settled = |index: usize| {
@@ -91,7 +96,7 @@ impl Coordinator<'_, '_> {
             effect || spec.stages[index].policy.always
         };
         let complete = (0..units.len()).all(|index| units[index].settled.is_some() && !decided_elsewhere(index));
-        let map = if complete { Some(self.fresh_map()?) } else { None };
+        let map = if complete { Some(self.fresh_map().ok()?) } else { None };
         let mut lookups: BTreeMap<&str, Option<[u8; 32]>> = BTreeMap::new();
         lookups.extend(keep.lookups.iter().map(|(name, value)| (name.as_str(), value.map(|v| *v.as_bytes()))));
         for name in spec.stages.iter().flat_map(|stage| &stage.env) {
@@ -100,25 +105,63 @@ impl Coordinator<'_, '_> {
         }
         let named = survey.places.all_named();
         let roots: Option<Vec<(&str, &str)>> = named.iter().map(|(name, at)| Some((&**name, at.to_str()?))).collect();
-        let Some(roots) = roots else { return Ok(()) };
         let frame = Frame {
             identity: keep.identity,
             lookups: lookups.into_iter().collect(),
             tools: survey.tools.iter().map(|(tool, output)| (&**tool, &**output)).collect(),
             covered: *survey.index.covered(),
             map,
-            blocks: lockfile::blocks_on_disk(&self.orders.lock_path),
-            roots,
+            blocks: lock.map_or_else(|| lockfile::blocks_on_disk(&self.orders.lock_path), lockfile::blocks_of),
+            roots: roots?,
         };
-        write_sealed(&keep.file, snapshot::encode(frame, &units).map_err(std::io::Error::other)?)
+        snapshot::encode(frame, &units).ok()
+    }
+
+    /// Stores a map; what the map of the last run has too is not written again. `other` says of a stage that is fresh by
+    /// the snapshot whether it has another entry all the same.
+    fn save_map(
+        &self,
+        map: &RunMap,
+        other: impl Fn(usize) -> bool,
+        objects: &mut Vec<PathBuf>,
+    ) -> Result<Digest, EngineError> {
+        let survey = &*self.survey;
+        let root = survey.before.as_ref().and_then(|before| before.snapshot.map).map(Digest::from);
+        let stages = survey.spec.stages.iter().enumerate();
+        let changed: Vec<&str> = stages
+            .filter(|(index, _)| root.is_some() && (!survey.is_fresh(*index) || other(*index)))
+            .map(|(_, stage)| stage.name.as_str())
+            .collect();
+        runmap::save(map, root.as_ref().map(|root| (root, &*changed)), &survey.store, objects)
     }
 
     /// Stores the map that a run has in which everything is fresh.
-    fn fresh_map(&self) -> std::io::Result<Digest> {
+    fn fresh_map(&self) -> Result<Digest, EngineError> {
         let fresh = |entry: &MapEntry| MapEntry { decision: Decision::Fresh, reasons: Vec::new(), ..*entry };
         let map = self.map.iter().map(|(name, entry)| (name.clone(), fresh(entry))).collect();
         // Not synced: until a run names it, it can be made again.
-        runmap::save(&map, &self.survey.store, &mut Vec::new()).map_err(std::io::Error::other)
+        self.save_map(&map, |_| false, &mut Vec::new())
+    }
+
+    /// Returns the lock file with the stages whose outputs are final.
+    fn lock_text(&self, locked: BTreeMap<String, LockedStage>) -> Result<String, EngineError> {
+        let (survey, path) = (&*self.survey, &self.orders.lock_path);
+        let first = runlog::line_at(&survey.cache, 0)?.digest();
+        let names: BTreeSet<&str> = survey.spec.stages.iter().map(|stage| stage.name.as_str()).collect();
+        let mut lock = LockFile { log: Some((first, self.writer.head())), stages: locked };
+        let mut stages = survey.lock.stages.clone();
+        if survey.before.is_some() {
+            // It was seen to be as the last run left it: its other blocks stay as they are.
+            let spliced = fs::read_to_string(path).ok().and_then(|old| lock.spliced(&old, &names));
+            if let Some(text) = spliced {
+                return Ok(text);
+            }
+            stages = LockFile::read(path).map(|lock| lock.stages).unwrap_or_default();
+        }
+        stages.retain(|name, _| names.contains(name.as_str()));
+        stages.append(&mut lock.stages);
+        lock.stages = stages;
+        Ok(lock.text())
     }
 
     /// Stages that were not selected keep what the last run of the pipeline knew of them; so do failed and skipped ones
@@ -147,30 +190,4 @@ impl Coordinator<'_, '_> {
         }
         Ok(())
     }
-}
-
-fn write_lock(
-    survey: &Survey<'_>,
-    path: &Path,
-    locked: BTreeMap<String, LockedStage>,
-    head: Digest,
-) -> Result<(), EngineError> {
-    let first = runlog::line_at(&survey.cache, 0)?.digest();
-    let names: BTreeSet<&str> = survey.spec.stages.iter().map(|stage| stage.name.as_str()).collect();
-    let log = Some((first, head));
-    // A lock file that was seen to be as the last run left it keeps its other blocks as they are.
-    if survey.before.is_some()
-        && let Ok(old) = fs::read_to_string(path)
-        && let Some(text) = (LockFile { log, stages: locked.clone() }).spliced(&old, &names)
-    {
-        return lockfile::write_text(&text, path);
-    }
-    let stages = match survey.before {
-        Some(_) => LockFile::read(path).map(|lock| lock.stages).unwrap_or_default(),
-        None => survey.lock.stages.clone(),
-    };
-    let mut lock = LockFile { log, stages };
-    lock.stages.retain(|name, _| names.contains(name.as_str()));
-    lock.stages.extend(locked);
-    lock.write(path)
 }
