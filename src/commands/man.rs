@@ -23,6 +23,6 @@ pub(super) fn man(args: &ManArgs, screen: &Screen) -> Outcome {
         .and_then(|()| clap_mangen::generate_to(command, folder))
         .with_context(|| format!("cannot write manual pages to `{}`", folder.display()))
         .map_err(|error| Failure::environment(error).help("choose a folder you may write to"))?;
-    screen.note(&format!("written to {0}; read them with: man -M or man {0}/logweir.1", folder.display()));
+    screen.note(&format!("written; read one with: man {}/logweir.1", folder.display()));
     Ok(0)
 }
