@@ -23,7 +23,7 @@ use crate::render::{self, Screen};
 const FRONT_PAGE: &str = "reports/index.html";
 
 /// Runs, shows it happening, and says how it ended; returns the exit code. `glance` is what a look at the files alone found.
-pub(super) fn carry_out(follower: Follower<'_>, engine: &Arc<Engine>, glance: Option<Glance>) -> Outcome {
+pub(super) fn carry_out(follower: Follower<'_>, engine: &Arc<Engine>, glance: Option<Box<Glance<'_>>>) -> Outcome {
     follower.engine.replace(Some(Arc::clone(engine)));
     let summary = engine.run_after(glance, follower.options, &follower, follower.cancel)?;
     Ok(follower.conclude(&summary))

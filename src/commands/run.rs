@@ -36,10 +36,16 @@ pub(super) fn run(global: &Global, args: &RunArgs, screen: &Screen) -> Outcome {
     with_reading(global, |reading| {
         let follower = Follower::new(&options, screen, &cancel);
         // Nothing to do is found out without the pipeline.
-        match quick::run(reading, &options, &follower)? {
-            Quick::Done(summary) => Ok(follower.conclude(&summary)),
-            Quick::Whole(glance) => follow::carry_out(follower, &Arc::new(Engine::open(reading)?), glance),
-        }
+        let snapshot = quick::snapshot_of(reading);
+        let glance = match quick::run(&snapshot, reading, &options, &follower)? {
+            Quick::Done(summary) => return Ok(follower.conclude(&summary)),
+            Quick::Whole(glance) => glance,
+        };
+        let engine = Arc::new(Engine::open(reading)?);
+        let code = follow::carry_out(follower, &engine, glance)?;
+        // The process is about to end: ten thousand stages need not be taken apart first.
+        std::mem::forget(engine);
+        Ok(code)
     })
 }
 

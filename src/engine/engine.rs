@@ -181,9 +181,9 @@ impl Engine {
         let selected = self.select(&options.targets)?;
         let forced = self.forced(&options.force)?;
         let (index, damage) = Index::open(&self.cache())?;
-        let glance = self.glance(options.rehash || !damage.is_empty());
-        let snapshot = glance.as_ref().and_then(|glance| self.snapshot(glance));
-        let mut survey = self.survey(index, forced, options.rehash, &self.cache().join("tmp"), snapshot.as_ref())?;
+        let bytes = self.snapshot_bytes(options.rehash || !damage.is_empty());
+        let glance = self.glance(&bytes);
+        let mut survey = self.survey(index, forced, options.rehash, &self.cache().join("tmp"), glance.as_deref())?;
         self.plan_in(&mut survey, &selected, options.jobs)
     }
 
@@ -224,7 +224,7 @@ impl Engine {
     /// As [`Engine::run`].
     pub fn run_after(
         &self,
-        glance: Option<Glance>,
+        glance: Option<Box<Glance<'_>>>,
         options: &RunOptions,
         sink: &dyn Sink,
         cancel: &AtomicBool,
@@ -237,10 +237,10 @@ impl Engine {
         let (writer, torn) = Writer::open(&cache, index.covered().head, index.covered().len)?;
         let run = run_id(&writer.head());
         let temp = new_temp(&cache, &run)?;
-        let glance = glance.filter(|_| damage.is_empty());
-        let glance = glance.or_else(|| self.glance(options.rehash || !damage.is_empty()));
-        let snapshot = glance.as_ref().and_then(|glance| self.snapshot(glance));
-        let mut survey = self.survey(index, forced, options.rehash, &temp, snapshot.as_ref())?;
+        let bytes = self.snapshot_bytes(glance.is_some() || options.rehash || !damage.is_empty());
+        let glance = glance.filter(|glance| damage.is_empty() && self.fits(&glance.snapshot));
+        let glance = glance.or_else(|| self.glance(&bytes));
+        let mut survey = self.survey(index, forced, options.rehash, &temp, glance.as_deref())?;
         self.check_owners(&survey.index)?;
         survey.look_ahead(&selected)?;
         let missing = survey.missing_sources(&selected)?;
@@ -458,12 +458,12 @@ impl Engine {
         forced: Vec<Option<&'static str>>,
         rehash: bool,
         temp: &Path,
-        snapshot: Option<&'s (Snapshot<'s>, &'s [bool])>,
+        glance: Option<&'s Glance<'s>>,
     ) -> Result<Survey<'s>, EngineError> {
         let cache = self.cache();
         let frozen = self.spec.stages.iter().any(|stage| stage.policy.frozen);
         // A lock file that is as the snapshot knows it is only read where it is written again, block by block.
-        let lock = match snapshot {
+        let lock = match glance {
             Some(_) if !frozen => Ok(LockFile::default()),
             _ => LockFile::read(&LockFile::path_for(&self.project.file)),
         };
@@ -491,36 +491,33 @@ impl Engine {
             forced,
             before: None,
         };
-        if let Some((snapshot, same)) = snapshot {
+        if let Some(Glance { snapshot, same }) = glance {
             survey.begin_from(snapshot, same);
         }
         Ok(survey)
     }
 
-    /// Reads the snapshot of the last run, if there is one that may be used, and looks at its places.
-    fn glance(&self, distrusted: bool) -> Option<Glance> {
-        let keep = self.keep.as_ref().filter(|_| !distrusted)?;
-        let bytes = fs::read(&keep.file).ok()?;
-        let same = self.fitting(&bytes)?.look(&self.places);
-        Some(Glance { bytes, same })
+    /// Reads the snapshot of the last run, unless it is of no use.
+    fn snapshot_bytes(&self, useless: bool) -> Vec<u8> {
+        let keep = self.keep.as_ref().filter(|_| !useless);
+        keep.and_then(|keep| fs::read(&keep.file).ok()).unwrap_or_default()
     }
 
-    /// Takes the snapshot that was looked at, with what was seen.
-    fn snapshot<'g>(&self, glance: &'g Glance) -> Option<(Snapshot<'g>, &'g [bool])> {
-        let snapshot = self.fitting(&glance.bytes)?;
-        (snapshot.places.len() == glance.same.len()).then_some((snapshot, &*glance.same))
+    /// Looks at the places of a snapshot, if it is of this pipeline as it is now.
+    fn glance<'b>(&self, bytes: &'b [u8]) -> Option<Box<Glance<'b>>> {
+        let snapshot = Snapshot::parse(bytes).filter(|snapshot| self.fits(snapshot))?;
+        let same = snapshot.look(&self.places);
+        Some(Box::new(Glance { snapshot, same }))
     }
 
-    /// Takes a snapshot if it is of this pipeline as it is now.
-    fn fitting<'b>(&self, bytes: &'b [u8]) -> Option<Snapshot<'b>> {
-        let keep = self.keep.as_ref()?;
-        let snapshot = Snapshot::parse(bytes)?;
+    /// Whether a snapshot is of this pipeline as it is now.
+    fn fits(&self, snapshot: &Snapshot<'_>) -> bool {
         let value = |name: &str| self.env.get(name).map(|value| *Digest::of_bytes(value.as_bytes()).as_bytes());
-        let fits = snapshot.identity == *keep.identity.as_bytes()
+        let named = || self.places.all_named().iter().map(|(name, place)| (name.clone(), place.clone()));
+        self.keep.as_ref().is_some_and(|keep| snapshot.identity == *keep.identity.as_bytes())
             && snapshot.lookups.iter().all(|(name, then)| value(name) == *then)
-            && snapshot.roots().eq(self.places.all_named().iter().map(|(name, place)| (name.clone(), place.clone())))
-            && snapshot.blocks == *lockfile::blocks_on_disk(&LockFile::path_for(&self.project.file)).as_bytes();
-        fits.then_some(snapshot)
+            && snapshot.roots().eq(named())
+            && snapshot.blocks == *lockfile::blocks_on_disk(&LockFile::path_for(&self.project.file)).as_bytes()
     }
 
     fn budget(&self, jobs: usize) -> Budget {

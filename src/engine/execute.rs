@@ -280,7 +280,11 @@ impl<'s> Coordinator<'_, 's> {
         let survey = &*self.survey;
         let priority = self.priority.get_or_insert_with(|| {
             let seconds = |name: &str| survey.index.last_seconds(&survey.pipeline, name).unwrap_or(UNKNOWN_SECONDS);
-            let weights: Vec<f64> = survey.spec.stages.iter().map(|stage| seconds(&stage.name)).collect();
+            let weight = |(index, stage): (usize, &crate::spec::StageSpec)| match survey.is_fresh(index) {
+                true => 0.0,
+                false => seconds(&stage.name),
+            };
+            let weights: Vec<f64> = survey.spec.stages.iter().enumerate().map(weight).collect();
             remaining(&survey.wiring.order, &survey.wiring.after, &weights)
         });
         priority[index]

@@ -4,14 +4,14 @@
 //! Plain text made to merge: one block per stage, sorted by name, one output a line. The head is two lines at the top:
 //! which log it speaks of (the digest of its first line) and the digest of its last line.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::EngineError;
+use crate::fast::FastMap;
 use crate::history::OutputRecord;
 
 const FIRST_BLOCK: &str = "\n[[stage]]\n";
@@ -132,30 +132,29 @@ pub fn write_text(text: &str, path: &Path) -> Result<(), EngineError> {
 }
 
 impl LockFile {
-    /// Returns the text of a lock file with some blocks replaced or added and only the blocks of `names` kept; the other
-    /// blocks are not read but for their names. `None` if it is not made of blocks.
-    pub fn spliced(&self, old: &str, names: &BTreeSet<&str>) -> Option<String> {
-        let mut blocks: BTreeMap<String, Cow<'_, str>> = BTreeMap::new();
+    /// Returns the text of a lock file with the blocks of these stages, and the top, replaced; the other blocks are not
+    /// read but for their names. `None` if it does not have a block for each of them.
+    pub fn spliced(&self, old: &str) -> Option<String> {
+        let mut new: FastMap<String, String> = FastMap::default();
+        for (name, stage) in &self.stages {
+            let mut block = String::new();
+            stage.write(name, &mut block);
+            new.insert(quoted(name), block);
+        }
+        let mut text = String::with_capacity(old.len() + 1024);
+        self.write_top(&mut text);
         let mut rest = split(old).1;
         while let Some(body) = rest.strip_prefix(FIRST_BLOCK) {
             let end = body.find(FIRST_BLOCK).unwrap_or(body.len());
             let (block, after) = rest.split_at(FIRST_BLOCK.len() + end);
             let name = body.strip_prefix("name = ")?.lines().next()?;
-            let name: String = serde_json::from_str(name).ok()?;
-            if names.contains(name.as_str()) {
-                blocks.insert(name, Cow::Borrowed(block));
+            match new.is_empty() {
+                true => text.push_str(block),
+                false => text.push_str(new.remove(name).as_deref().unwrap_or(block)),
             }
             rest = after;
         }
-        for (name, stage) in &self.stages {
-            let mut block = String::new();
-            stage.write(name, &mut block);
-            blocks.insert(name.clone(), Cow::Owned(block));
-        }
-        let mut text = String::with_capacity(old.len() + 1024);
-        self.write_top(&mut text);
-        blocks.into_values().for_each(|block| text.push_str(&block));
-        rest.is_empty().then_some(text)
+        (rest.is_empty() && new.is_empty()).then_some(text)
     }
 
     fn write_top(&self, text: &mut String) {
@@ -253,11 +252,13 @@ mod tests {
         };
         assert_eq!(LockFile::parse(&lock.text()).unwrap(), lock);
         assert_eq!(LockFile::parse("").unwrap(), LockFile::default());
-        let new = LockFile { log: None, stages: BTreeMap::from([("m".into(), stage(&["c"]))]) };
-        let spliced = new.spliced(&lock.text(), &BTreeSet::from(["m", "x[n=3]"])).unwrap();
-        let wanted = [("m", &new), ("x[n=3]", &lock)].map(|(name, lock)| (name.to_owned(), lock.stages[name].clone()));
-        assert_eq!(spliced, LockFile { log: None, stages: BTreeMap::from(wanted) }.text());
-        assert!(new.spliced("\n[[stage]]\nkey = 1\n", &BTreeSet::new()).is_none());
+        let new = LockFile { log: None, stages: BTreeMap::from([("x[n=3]".into(), stage(&["c"]))]) };
+        let wanted =
+            LockFile { log: None, stages: lock.stages.clone().into_iter().chain(new.stages.clone()).collect() };
+        assert_eq!(new.spliced(&lock.text()).unwrap(), wanted.text());
+        let unknown = LockFile { log: None, stages: BTreeMap::from([("m".into(), stage(&["c"]))]) };
+        assert_eq!(unknown.spliced(&lock.text()), None);
+        assert_eq!(new.spliced("\n[[stage]]\nkey = 1\n"), None);
         let conflict = lock.text().replace("version = 1", "<<<<<<< ours");
         assert_eq!(LockFile::parse(&conflict).unwrap_err(), "line 2: `<<<<<<< ours`");
     }

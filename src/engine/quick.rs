@@ -25,34 +25,43 @@ use crate::sources::Places;
 const MOST_BEHIND: u64 = 256 << 10;
 
 /// What came of the attempt.
-pub enum Quick {
+pub enum Quick<'b> {
     /// Everything is fresh, and the run is recorded.
-    Done(RunSummary),
+    Done(Box<RunSummary>),
     /// A whole run must follow; what was looked at already is handed to it.
-    Whole(Option<Glance>),
+    Whole(Option<Box<Glance<'b>>>),
 }
 
 /// The snapshot and which of its places are as they were.
-pub struct Glance {
-    /// Content of the snapshot's file.
-    pub(crate) bytes: Vec<u8>,
+pub struct Glance<'b> {
+    /// The snapshot.
+    pub(crate) snapshot: Snapshot<'b>,
     /// By place.
     pub(crate) same: Vec<bool>,
 }
 
-/// Does a run in which everything is fresh, if that is so.
+/// Reads the snapshot of the last run, for [`run`]; nothing if there is none.
+pub fn snapshot_of(reading: &Reading<'_>) -> Vec<u8> {
+    reading.kept(&reading.project.cache(), "fresh").and_then(|file| fs::read(file).ok()).unwrap_or_default()
+}
+
+/// Does a run in which everything is fresh by the snapshot, if that is so.
 ///
 /// # Errors
 /// Another run holds the lock; the log or the lock file is not writable.
-pub fn run(reading: &Reading<'_>, options: &RunOptions, sink: &dyn Sink) -> Result<Quick, EngineError> {
+pub fn run<'b>(
+    snapshot: &'b [u8],
+    reading: &Reading<'_>,
+    options: &RunOptions,
+    sink: &dyn Sink,
+) -> Result<Quick<'b>, EngineError> {
     let plain = RunOptions { jobs: options.jobs, keep_going: options.keep_going, ..RunOptions::default() };
-    let Some(file) = reading.kept(&reading.project.cache(), "fresh").filter(|_| *options == plain) else {
+    if *options != plain {
         return Ok(Quick::Whole(None));
-    };
+    }
     let began = Instant::now();
     let started = now();
-    let Ok(bytes) = fs::read(file) else { return Ok(Quick::Whole(None)) };
-    let Some(snapshot) = Snapshot::parse(&bytes) else { return Ok(Quick::Whole(None)) };
+    let Some(snapshot) = Snapshot::parse(snapshot) else { return Ok(Quick::Whole(None)) };
     let Some(map) = snapshot.map.map(Digest::from) else { return Ok(Quick::Whole(None)) };
     let variables =
         || snapshot.lookups.iter().all(|(name, value)| reading.variable(name).map(|v| *v.as_bytes()) == *value);
@@ -75,7 +84,7 @@ pub fn run(reading: &Reading<'_>, options: &RunOptions, sink: &dyn Sink) -> Resu
     let places = Places::new_in(root, snapshot.roots().collect());
     let same = snapshot.look(&places);
     if same.contains(&false) {
-        return Ok(Quick::Whole(Some(Glance { same, bytes })));
+        return Ok(Quick::Whole(Some(Box::new(Glance { snapshot, same }))));
     }
     if !same_tools(&snapshot, reading, root) {
         return Ok(Quick::Whole(None));
@@ -136,7 +145,7 @@ pub fn run(reading: &Reading<'_>, options: &RunOptions, sink: &dyn Sink) -> Resu
     }
     let RunInfo { run, executed, restored, fresh, failed, skipped, seconds, .. } = info.clone();
     sink.event(&Event::RunFinished { run, executed, restored, fresh, failed, skipped, seconds });
-    Ok(Quick::Done(RunSummary { info, internal: false, environment: false }))
+    Ok(Quick::Done(Box::new(RunSummary { info, internal: false, environment: false })))
 }
 
 fn now() -> String {

@@ -4,6 +4,7 @@
 //! chunks depends only on the number of stages, so a run that changes one stage adds one chunk and one root, and a run
 //! that changes nothing adds nothing.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -48,13 +49,15 @@ fn chunk_of(stage: &str, count: usize) -> usize {
 }
 
 /// Stores a map; returns its root and adds the new objects to `new`. `like` is the root of a map that has the same
-/// stages and differs at most in the given ones: only their chunks are written.
+/// stages and differs at most in the given ones: only their chunks are written. With `all`, every stage is written with
+/// that decision and without reasons.
 ///
 /// # Errors
 /// The store is not writable.
 pub fn save(
     map: &RunMap,
     like: Option<(&Digest, &[&str])>,
+    all: Option<Decision>,
     store: &Store,
     new: &mut Vec<PathBuf>,
 ) -> Result<Digest, EngineError> {
@@ -72,10 +75,12 @@ pub fn save(
         }
         None => (vec![Digest::from([0; 32]); count], vec![true; count]),
     };
-    let mut chunks: Vec<BTreeMap<&str, &MapEntry>> = vec![BTreeMap::new(); count];
+    let mut chunks: Vec<BTreeMap<&str, Cow<'_, MapEntry>>> = vec![BTreeMap::new(); count];
+    let plain = |decision| move |entry: &MapEntry| MapEntry { decision, reasons: Vec::new(), ..*entry };
     for (stage, entry) in map {
         let number = chunk_of(stage, count);
         if wanted[number] {
+            let entry = all.map_or(Cow::Borrowed(entry), |decision| Cow::Owned(plain(decision)(entry)));
             chunks[number].insert(stage, entry);
         }
     }
@@ -135,24 +140,24 @@ mod tests {
         };
         let mut map: RunMap = (0..1000).map(|n| (format!("s{n}"), entry(n))).collect();
         let mut new = Vec::new();
-        let first = save(&map, None, &store, &mut new).unwrap();
+        let first = save(&map, None, None, &store, &mut new).unwrap();
         assert_eq!(new.len(), 17, "16 chunks and the root");
         assert_eq!(load(&first, &store).unwrap(), map);
 
         new.clear();
-        assert_eq!(save(&map, None, &store, &mut new).unwrap(), first);
+        assert_eq!(save(&map, None, None, &store, &mut new).unwrap(), first);
         assert!(new.is_empty());
 
         map.insert("s7".to_owned(), entry(7000));
-        let second = save(&map, None, &store, &mut new).unwrap();
+        let second = save(&map, None, None, &store, &mut new).unwrap();
         assert_eq!(new.len(), 2, "one chunk and the root");
         assert_eq!(load(&second, &store).unwrap(), map);
-        let like_first = |map: &RunMap| save(map, Some((&first, &["s7"])), &store, &mut Vec::new()).unwrap();
+        let like_first = |map: &RunMap| save(map, Some((&first, &["s7"])), None, &store, &mut Vec::new()).unwrap();
         assert_eq!(like_first(&map), second);
         let small = RunMap::from([("s7".to_owned(), entry(1))]);
         assert_eq!(load(&like_first(&small), &store).unwrap(), small, "of another size: nothing is taken over");
         assert_eq!(objects(&second, &store).unwrap().len(), 17);
-        let empty = save(&RunMap::new(), None, &store, &mut new).unwrap();
+        let empty = save(&RunMap::new(), None, None, &store, &mut new).unwrap();
         assert!(load(&empty, &store).unwrap().is_empty());
     }
 }

@@ -9,7 +9,8 @@
 //! Invariant: the state of a place is the one the key was made of, or was trusted for, never a later look; so a file
 //! that changes while a run goes on is seen by the next.
 
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::PathBuf;
 
 use indexmap::IndexMap;
 use rayon::prelude::*;
@@ -57,10 +58,12 @@ impl Listing {
         Self { folders, names: names_digest(names), seen }
     }
 
-    fn unchanged(&self, root: &Path) -> bool {
+    fn unchanged(&self, root: BorrowedFd<'_>) -> bool {
         !self.folders.is_empty()
             && self.folders.iter().all(|(name, stat)| {
-                stat.at_rest(self.seen) && Stat::of_folder(&root.join(name)).is_ok_and(|now| now.as_ref() == Some(stat))
+                // The project root itself has an empty name.
+                let name = if name.is_empty() { "." } else { name };
+                stat.at_rest(self.seen) && Stat::at(root, name) == Some((*stat, true))
             })
     }
 }
@@ -149,7 +152,8 @@ impl<'a> Snapshot<'a> {
 
     /// Looks at every place and returns which are as they were.
     pub fn look(&self, places: &Places) -> Vec<bool> {
-        let same = |(name, state): &(&str, State)| is_same(name, state, places);
+        let Ok(root) = std::fs::File::open(places.root()) else { return vec![false; self.places.len()] };
+        let same = |(name, state): &(&str, State)| is_same(name, state, places, root.as_fd());
         if self.places.len() < PARALLEL_FROM {
             self.places.iter().map(same).collect()
         } else {
@@ -159,28 +163,25 @@ impl<'a> Snapshot<'a> {
 }
 
 /// Whether a place is what it was. What cannot be looked at is not.
-fn is_same(name: &str, state: &State, places: &Places) -> bool {
+fn is_same(name: &str, state: &State, places: &Places, folder: BorrowedFd<'_>) -> bool {
     let root = places.root();
     match state {
         State::Absent => !root.join(name).exists(),
-        State::File { stat, digest, seen } => {
-            let path = root.join(name);
-            match Stat::of(&path) {
-                Ok(Some(now)) if now == *stat && stat.at_rest(*seen) => true,
-                Ok(Some(now)) if now.size() <= MOST_HASHED && now.is_like(stat) => {
-                    Digest::of_file(&path).is_ok_and(|now| now.as_bytes() == digest)
-                }
-                _ => false,
+        State::File { stat, digest, seen } => match Stat::at(folder, name) {
+            Some((now, false)) if now == *stat && stat.at_rest(*seen) => true,
+            Some((now, false)) if now.size() <= MOST_HASHED && now.is_like(stat) => {
+                Digest::of_file(&root.join(name)).is_ok_and(|now| now.as_bytes() == digest)
             }
-        }
+            _ => false,
+        },
         State::Tree(listing) => {
-            listing.unchanged(root)
+            listing.unchanged(folder)
                 || publish::files_below(&root.join(name))
                     .is_ok_and(|files| names_digest(files.iter().map(|(name, _)| name.as_str())) == listing.names)
         }
         State::Pattern(listing) => {
             let Ok(pattern) = ProjectPath::try_from(name.to_owned());
-            listing.unchanged(root)
+            listing.unchanged(folder)
                 || places
                     .matches(&pattern)
                     .is_ok_and(|found| names_digest(found.names.iter().map(String::as_str)) == listing.names)
@@ -279,6 +280,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
     use std::fs;
+    use std::path::Path;
 
     const LATER: i64 = i64::MAX;
 
@@ -365,9 +367,10 @@ mod tests {
         fs::create_dir(dir.path().join("d")).unwrap();
         let stat = Stat::of_folder(&dir.path().join("d")).unwrap().unwrap();
         let listing = Listing::new(["claimed"].into_iter(), vec![("d".to_owned(), stat)], LATER);
-        assert!(listing.unchanged(dir.path()));
-        assert!(!Listing { seen: 0, ..listing.clone() }.unchanged(dir.path()), "looked at while it was young");
+        let root = fs::File::open(dir.path()).unwrap();
+        assert!(listing.unchanged(root.as_fd()));
+        assert!(!Listing { seen: 0, ..listing.clone() }.unchanged(root.as_fd()), "looked at while it was young");
         fs::write(dir.path().join("d/new"), "").unwrap();
-        assert!(!listing.unchanged(dir.path()));
+        assert!(!listing.unchanged(root.as_fd()));
     }
 }

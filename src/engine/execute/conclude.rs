@@ -12,7 +12,7 @@ use crate::event::{Decision, Event};
 use crate::history::RunInfo;
 use crate::lockfile::{self, LockFile, LockedStage};
 use crate::runlog::{self, Entry, RunEntry};
-use crate::runmap::{self, MapEntry, RunMap};
+use crate::runmap::{self, MapEntry};
 use crate::snapshot::{self, Frame, NewUnit, UnitRests};
 
 impl Coordinator<'_, '_> {
@@ -34,7 +34,7 @@ impl Coordinator<'_, '_> {
         self.ended.info.seconds = self.began.elapsed().as_secs_f64();
         self.ended.info.finished = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
         let mut objects = Vec::new();
-        let map = self.save_map(&self.map, |index| !self.orders.selected[index], &mut objects)?;
+        let map = self.save_map(None, |index| !self.orders.selected[index], &mut objects)?;
         self.committer.add(objects);
         let roots = self.survey.places.all_named();
         let entry = RunEntry {
@@ -117,11 +117,11 @@ impl Coordinator<'_, '_> {
         snapshot::encode(frame, &units).ok()
     }
 
-    /// Stores a map; what the map of the last run has too is not written again. `other` says of a stage that is fresh by
+    /// Stores the map, with `all` as of a run that decided so about every stage; what the map of the last run has too is not written again. `other` says of a stage that is fresh by
     /// the snapshot whether it has another entry all the same.
     fn save_map(
         &self,
-        map: &RunMap,
+        all: Option<Decision>,
         other: impl Fn(usize) -> bool,
         objects: &mut Vec<PathBuf>,
     ) -> Result<Digest, EngineError> {
@@ -132,32 +132,30 @@ impl Coordinator<'_, '_> {
             .filter(|(index, _)| root.is_some() && (!survey.is_fresh(*index) || other(*index)))
             .map(|(_, stage)| stage.name.as_str())
             .collect();
-        runmap::save(map, root.as_ref().map(|root| (root, &*changed)), &survey.store, objects)
+        runmap::save(&self.map, root.as_ref().map(|root| (root, &*changed)), all, &survey.store, objects)
     }
 
     /// Stores the map that a run has in which everything is fresh.
     fn fresh_map(&self) -> Result<Digest, EngineError> {
-        let fresh = |entry: &MapEntry| MapEntry { decision: Decision::Fresh, reasons: Vec::new(), ..*entry };
-        let map = self.map.iter().map(|(name, entry)| (name.clone(), fresh(entry))).collect();
         // Not synced: until a run names it, it can be made again.
-        self.save_map(&map, |_| false, &mut Vec::new())
+        self.save_map(Some(Decision::Fresh), |_| false, &mut Vec::new())
     }
 
     /// Returns the lock file with the stages whose outputs are final.
     fn lock_text(&self, locked: BTreeMap<String, LockedStage>) -> Result<String, EngineError> {
         let (survey, path) = (&*self.survey, &self.orders.lock_path);
         let first = runlog::line_at(&survey.cache, 0)?.digest();
-        let names: BTreeSet<&str> = survey.spec.stages.iter().map(|stage| stage.name.as_str()).collect();
         let mut lock = LockFile { log: Some((first, self.writer.head())), stages: locked };
         let mut stages = survey.lock.stages.clone();
         if survey.before.is_some() {
-            // It was seen to be as the last run left it: its other blocks stay as they are.
-            let spliced = fs::read_to_string(path).ok().and_then(|old| lock.spliced(&old, &names));
+            // It was seen to be as the last run of this very pipeline left it: its other blocks stay as they are.
+            let spliced = fs::read_to_string(path).ok().and_then(|old| lock.spliced(&old));
             if let Some(text) = spliced {
                 return Ok(text);
             }
             stages = LockFile::read(path).map(|lock| lock.stages).unwrap_or_default();
         }
+        let names: BTreeSet<&str> = survey.spec.stages.iter().map(|stage| stage.name.as_str()).collect();
         stages.retain(|name, _| names.contains(name.as_str()));
         stages.append(&mut lock.stages);
         lock.stages = stages;

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use logweir_engine::event::Decision;
-use logweir_engine::quick::Quick;
+use logweir_engine::quick::{self, Quick};
 
 use crate::support::{Lab, Ran};
 
@@ -31,20 +31,22 @@ fn lab() -> Lab {
 }
 
 /// Reads nothing but the snapshot: the pipeline cannot be understood any more, but its digest is known.
-fn quick(lab: &Lab) -> Option<Ran> {
+fn quickly(lab: &Lab) -> Option<Ran> {
     let events = std::cell::RefCell::new(Vec::new());
     let sink = |event: &logweir_engine::event::Event| events.borrow_mut().push(event.clone());
     let options = logweir_engine::engine::RunOptions::default();
-    match lab.read_with(|reading| logweir_engine::quick::run(reading, &options, &sink)).unwrap() {
-        Quick::Done(summary) => Some(Ran { summary, events: events.into_inner() }),
-        Quick::Whole(_) => None,
-    }
+    let done =
+        lab.read_with(|reading| match quick::run(&quick::snapshot_of(reading), reading, &options, &sink).unwrap() {
+            Quick::Done(summary) => Some(summary),
+            Quick::Whole(_) => None,
+        });
+    done.map(|summary| Ran { summary: *summary, events: events.into_inner() })
 }
 
 #[test]
 fn a_run_with_nothing_to_do_says_what_a_whole_run_says() {
     let lab = lab();
-    let ran = quick(&lab).expect("nothing changed");
+    let ran = quickly(&lab).expect("nothing changed");
     assert_eq!(ran.counts(), [0, 0, 3, 0, 0]);
     assert_eq!(ran.with(Decision::Fresh), ["a", "b", "c"]);
     let whole = lab.engine().run(&Default::default(), &|_: &_| {}, &Default::default()).unwrap();
@@ -77,9 +79,9 @@ fn every_change_that_makes_a_stage_run_is_seen_without_reading_the_pipeline() {
     ];
     for (what, change) in changes {
         let mut lab = lab();
-        assert!(quick(&lab).is_some(), "before {what}");
+        assert!(quickly(&lab).is_some(), "before {what}");
         change(&mut lab);
-        assert!(quick(&lab).is_none(), "{what}");
+        assert!(quickly(&lab).is_none(), "{what}");
         let ran = lab.run();
         assert!(ran.counts()[0] + ran.counts()[1] > 0, "{what}");
         lab.settled();
@@ -91,15 +93,18 @@ fn a_touch_is_nothing_to_do() {
     let lab = lab();
     lab.write("src/one", "1\n");
     lab.write("src/d/sub/y", "y\n");
-    assert_eq!(quick(&lab).expect("same content").counts(), [0, 0, 3, 0, 0]);
+    assert_eq!(quickly(&lab).expect("same content").counts(), [0, 0, 3, 0, 0]);
 }
 
 #[test]
 fn forced_stages_targets_and_a_log_or_lock_file_that_is_not_as_it_was_are_left_to_a_whole_run() {
     let lab = lab();
     let asks = |options: logweir_engine::engine::RunOptions| {
-        let quick = lab.read_with(|reading| logweir_engine::quick::run(reading, &options, &|_: &_| {})).unwrap();
-        matches!(quick, Quick::Done(_))
+        lab.read_with(|reading| {
+            let snapshot = quick::snapshot_of(reading);
+            let done = quick::run(&snapshot, reading, &options, &|_: &_| {}).unwrap();
+            matches!(done, Quick::Done(_))
+        })
     };
     let options = logweir_engine::engine::RunOptions::default;
     assert!(asks(options()));
@@ -132,7 +137,7 @@ stages:
     lab.write("src/d/early", "early\n");
     std::thread::sleep(Duration::from_millis(20));
     lab.run();
-    assert!(quick(&lab).is_none());
+    assert!(quickly(&lab).is_none());
     let ran = lab.run();
     assert_eq!(ran.executed(), ["a", "b"]);
     assert_eq!(lab.read("out/b"), "early\nlate\n");

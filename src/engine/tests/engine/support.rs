@@ -291,10 +291,11 @@ impl Lab {
             look(event);
             events.borrow_mut().push(event.clone());
         };
-        let summary = self.read_with(|reading| match quick::run(reading, options, &sink)? {
-            Quick::Done(summary) => Ok(summary),
-            Quick::Whole(glance) => Ok(Engine::open(reading)?.run_after(glance, options, &sink, cancel)?),
-        });
+        let summary =
+            self.read_with(|reading| match quick::run(&quick::snapshot_of(reading), reading, options, &sink)? {
+                Quick::Done(summary) => Ok(*summary),
+                Quick::Whole(glance) => Ok(Engine::open(reading)?.run_after(glance, options, &sink, cancel)?),
+            });
         let summary = summary.map_err(|error| match error {
             OpenError::Engine(error) => error,
             OpenError::Spec(errors) => panic!("{errors:?}"),
