@@ -10,7 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     name = "logweir",
     version,
     about = "Runs a pipeline of content-hashed stages; ships one that finds anomalous sessions in logs",
-    after_help = "Exit codes: 0 done · 1 a stage failed or verify found something · 2 command line or YAML ·\n\
+    after_help = "First steps: logweir init demo && cd demo && logweir run; logweir COMMAND --help shows examples\n\
+                  Exit codes: 0 done · 1 a stage failed or verify found something · 2 command line or YAML ·\n\
                   3 environment (disk, lock, database, missing data) · 70 a bug in logweir · 130 interrupted",
     disable_help_subcommand = true,
     subcommand_required = true,
@@ -68,37 +69,108 @@ pub(crate) enum ColorChoice {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Bring stages or artifacts (default: all) up to date
+    #[command(after_help = "Examples:
+  logweir run
+      everything
+  logweir run reports/metrics.json
+      one artifact and what it needs
+  logweir run --set stages.evaluate.with.threshold.beta=2
+      other parameters, this time only
+  logweir run -k -j 4
+      go on after a failure, four threads
+  logweir run --watch
+      again at every save, until Ctrl-C")]
     Run(RunArgs),
     /// Show what `run` would do, and why
+    #[command(after_help = "Examples:
+  logweir plan
+      what would run, why, how long it may take
+  logweir plan --force parse
+      as if `parse` had to run
+  logweir plan --out p.json && logweir run --plan p.json
+      exactly that, or a refusal")]
     Plan(PlanArgs),
     /// Explain the last decision about a stage, leaf by leaf
+    #[command(after_help = "Examples:
+  logweir why evaluate           what changed since it was executed
+  logweir why 'custom[n=3]' -v   one action of a matrix, whole values")]
     Why(WhyArgs),
     /// Draw the pipeline
+    #[command(after_help = "Examples:
+  logweir graph --format svg > dag.svg   a picture
+  logweir graph --artifacts              Mermaid for Markdown, files too")]
     Graph(GraphArgs),
     /// Show everything that produced an artifact, or one number in it
+    #[command(after_help = "Examples:
+  logweir lineage reports/metrics.json#/fusion/f1
+      where one number comes from
+  logweir lineage ~/Downloads/roc.png
+      a copy found anywhere")]
     Lineage(LineageArgs),
     /// Show everything derived from an artifact
+    #[command(after_help = "Examples:
+  logweir impact data/sessions.csv   what would be stale without it")]
     Impact(ImpactArgs),
     /// List past runs, newest first
+    #[command(after_help = "Examples:
+  logweir runs -n 5   the last five")]
     Runs(RunsArgs),
     /// Show one run: what each stage did and with which key
+    #[command(after_help = "Examples:
+  logweir show                 the last run
+  logweir show last~1 --json   the one before, for scripts")]
     Show(ShowArgs),
     /// Put the artifacts of a past run back in place
+    #[command(after_help = "Examples:
+  logweir restore last~1   as the run before the last left them")]
     Restore(RestoreArgs),
     /// Re-hash artifacts, store and run log, and name every difference
+    #[command(after_help = "Examples:
+  logweir verify                        all of it
+  logweir verify reports/metrics.json   one artifact
+  logweir verify --repair               and put right what the store allows")]
     Verify(VerifyArgs),
     /// Write a simulated cluster's log with labels
+    #[command(after_help = "Examples:
+  logweir simulate --sessions 2000 --out data/raw/simulated
+      about 40,000 lines")]
     Simulate(SimulateArgs),
     /// Score new logs with the trained artifacts of a run
+    #[command(after_help = "Examples:
+  logweir score new.log --out scores.csv   with the models of the last run
+  logweir score a.log.gz b.log --out -     two parts of one log, CSV on stdout")]
     Score(ScoreArgs),
     /// List the built-in stage kinds, or show one with every parameter
+    #[command(after_help = "Examples:
+  logweir stages         all kinds
+  logweir stages parse   one: slots, parameters, defaults, units")]
     Stages(StagesArgs),
     /// Print the JSON Schema of pipeline.yaml
+    #[command(after_help = "Examples:
+  logweir schema > pipeline.schema.json   for editors: `# yaml-language-server: $schema=…`")]
     Schema,
     /// Start a project in an empty directory
+    #[command(after_help = "Examples:
+  logweir init demo && cd demo && logweir run   a small pipeline that runs at once
+  logweir init --from /var/log/app.log          anomalies in a log of yours")]
     Init(InitArgs),
     /// Print a completion script for a shell
+    #[command(after_help = "Examples:
+  logweir completions bash > ~/.local/share/bash-completion/completions/logweir
+      for bash
+  logweir completions zsh > ~/.zfunc/_logweir
+      for zsh")]
     Completions(CompletionsArgs),
+    /// Write manual pages
+    #[command(after_help = "Examples:
+  logweir man | man -l -          the main page
+  logweir man --out man/man1      a page for each command")]
+    Man(ManArgs),
+    /// Ask the run that is under way in this project to stop cleanly
+    #[command(
+        after_help = "Like Ctrl-C there: running stages are stopped, what is finished is kept, the next run goes on."
+    )]
+    Cancel,
 }
 
 /// `run`.
@@ -125,6 +197,9 @@ pub(crate) struct RunArgs {
     /// Hash every input again instead of trusting unchanged file times
     #[arg(long)]
     pub(crate) rehash: bool,
+    /// Run again whenever the pipeline file or a source changes, until Ctrl-C
+    #[arg(long, conflicts_with_all = ["dry_run", "plan"])]
+    pub(crate) watch: bool,
 }
 
 /// `plan`.
@@ -133,6 +208,12 @@ pub(crate) struct PlanArgs {
     /// Stages or artifact paths
     #[arg(value_name = "TARGET")]
     pub(crate) targets: Vec<String>,
+    /// Plan as if this stage had to run (may be repeated)
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) force: Vec<String>,
+    /// Predict the time with this many threads (default: all cores)
+    #[arg(short = 'j', value_name = "N")]
+    pub(crate) jobs: Option<std::num::NonZeroUsize>,
     /// Also save the plan, for `run --plan`
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -265,9 +346,29 @@ pub(crate) struct InitArgs {
     /// Where (default: the current directory, or -C)
     #[arg(value_hint = clap::ValueHint::DirPath)]
     pub(crate) directory: Option<PathBuf>,
-    /// Point the pipeline at this log instead of a simulated one
+    /// What to begin with (default: small, or anomalies with --from)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) template: Option<Template>,
+    /// Take the anomaly pipeline and point it at this log
     #[arg(long, value_name = "LOG", value_hint = clap::ValueHint::FilePath)]
     pub(crate) from: Option<PathBuf>,
+}
+
+/// Pipelines to begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Template {
+    /// A page that shows inputs, outputs, parameters and a matrix; runs at once
+    Small,
+    /// From raw logs to scored sessions, metrics and a report
+    Anomalies,
+}
+
+/// `man`.
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Write a page for each command into this folder (default: the main page to stdout)
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// `completions`.

@@ -1,4 +1,4 @@
-//! `init`: a project of one's own, in one folder: the shipped pipeline, and where its log is.
+//! `init`: a project of one's own, in one folder: a small pipeline to begin with, or the shipped one, and where its log is.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
 
-use crate::cli::{Global, InitArgs};
+use crate::cli::{Global, InitArgs, Template};
 use crate::commands::Outcome;
 use crate::render::Screen;
 use crate::render::diagnostic::Failure;
 
-/// The pipeline a new project starts with.
-const PIPELINE: &str = include_str!("../../pipeline.yaml");
+/// A pipeline that shows in one page what a pipeline is.
+const SMALL: &str = include_str!("init/small.yaml");
+/// The shipped pipeline.
+const ANOMALIES: &str = include_str!("../../pipeline.yaml");
 /// How the lines begin that `--from` replaces.
 const RAW_ROOT: &str = r#"  raw: "${env.LOGWEIR_HDFS"#;
 const RAW_LOG: &str = r#"      log: "raw:"#;
@@ -29,13 +31,18 @@ pub(super) fn init(global: &Global, args: &InitArgs, screen: &Screen) -> Outcome
         let failure = Failure::usage(anyhow!("`{}` exists already", pipeline.display()));
         return Err(failure.help("choose another folder, or edit that file"));
     }
-    let text = match &args.from {
-        Some(log) => point_at(PIPELINE, log)?,
-        None => PIPELINE.to_owned(),
+    let text = match (&args.from, args.template) {
+        (Some(_), Some(Template::Small)) => {
+            let failure = Failure::usage(anyhow!("the small template reads no log"));
+            return Err(failure.help("leave out `--template`, or `--from`"));
+        }
+        (Some(log), _) => point_at(ANOMALIES, log)?,
+        (None, Some(Template::Anomalies)) => ANOMALIES.to_owned(),
+        (None, _) => SMALL.to_owned(),
     };
-    write(&folder, "pipeline.yaml", &text).map_err(Failure::environment)?;
+    write(&folder, "pipeline.yaml", &text)?;
     if !folder.join(".gitignore").exists() {
-        write(&folder, ".gitignore", IGNORE).map_err(Failure::environment)?;
+        write(&folder, ".gitignore", IGNORE)?;
     }
     if screen.json {
         screen.json(&json!({"directory": folder, "pipeline": pipeline}))?;
@@ -43,12 +50,16 @@ pub(super) fn init(global: &Global, args: &InitArgs, screen: &Screen) -> Outcome
     }
     screen.data(&format!("{}\n", pipeline.display()))?;
     let go = if folder == Path::new(".") { String::new() } else { format!("cd {} && ", folder.display()) };
-    match &args.from {
-        None => {
+    match (&args.from, args.template) {
+        (None, Some(Template::Anomalies)) => {
             screen.note(&format!("try it on a simulated log: {go}logweir --profile demo run"));
             screen.note("with your own: set `roots.raw` and the session key in pipeline.yaml, then `logweir run`");
         }
-        Some(log) => {
+        (None, _) => {
+            screen.note(&format!("next: {go}logweir run, then read pipeline.yaml, change something and run again"));
+            screen.note("for anomalies in logs: logweir init DIR --from LOG, or --template anomalies");
+        }
+        (Some(log), _) => {
             if !names_blocks(log) {
                 screen.note(&format!(
                     "no `blk_…` found at the beginning of {}: set `stages.parse.with.session` (what tells sessions \
@@ -67,14 +78,16 @@ fn point_at(pipeline: &str, log: &Path) -> Result<String, Failure> {
     let place = log
         .canonicalize()
         .with_context(|| format!("cannot find the log `{}`", log.display()))
-        .map_err(Failure::environment)?;
+        .map_err(|error| Failure::environment(error).help("check the path, relative to where you stand"))?;
     let (Some(parent), Some(name)) =
         (place.parent().and_then(Path::to_str), place.file_name().and_then(|n| n.to_str()))
     else {
-        return Err(Failure::usage(anyhow!("`{}` is no log file with a Unicode name", log.display())));
+        let failure = Failure::usage(anyhow!("`{}` is no log file with a Unicode name", log.display()));
+        return Err(failure.help("rename it: pipelines name their files"));
     };
     if !place.is_file() {
-        return Err(Failure::usage(anyhow!("`{}` is no file", log.display())));
+        let failure = Failure::usage(anyhow!("`{}` is no file", log.display()));
+        return Err(failure.help("name one log file; `in` of the stage `parse` can take more later"));
     }
     let root = format!("  raw: {}", quoted(parent));
     let slot = format!("      log: {}", quoted(&format!("raw:{}", escape_glob(name))));
@@ -115,10 +128,12 @@ fn names_blocks(log: &Path) -> bool {
     compressed || read.is_err() || String::from_utf8_lossy(&head).contains("blk_")
 }
 
-fn write(folder: &Path, name: &str, text: &str) -> anyhow::Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
+fn write(folder: &Path, name: &str, text: &str) -> Result<(), Failure> {
     let path = folder.join(name);
-    fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))
+    fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder `{}`", folder.display()))
+        .and_then(|()| fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display())))
+        .map_err(|error| Failure::environment(error).help("choose a folder you may write to"))
 }
 
 #[cfg(test)]
@@ -128,7 +143,7 @@ mod tests {
     #[test]
     fn the_shipped_pipeline_has_what_from_replaces() {
         for start in [RAW_ROOT, RAW_LOG] {
-            assert_eq!(PIPELINE.lines().filter(|line| line.starts_with(start)).count(), 1, "{start}");
+            assert_eq!(ANOMALIES.lines().filter(|line| line.starts_with(start)).count(), 1, "{start}");
         }
     }
 
@@ -137,7 +152,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("my[1].log");
         fs::write(&log, "x\n").unwrap();
-        let text = point_at(PIPELINE, &log).unwrap();
+        let text = point_at(ANOMALIES, &log).unwrap();
         let folder = dir.path().canonicalize().unwrap();
         assert!(text.contains(&format!("raw: {:?}", folder.to_str().unwrap())), "{text}");
         assert!(text.contains(r#"log: "raw:my[[]1[]].log""#), "{text}");

@@ -1,16 +1,20 @@
 //! The commands: one file each, from checked arguments to an exit code. They decide what to ask the engine for and what
 //! to show; the engine decides everything else.
 
+mod cancel;
+mod follow;
 mod graph;
 mod history;
 mod init;
 mod lineage;
+mod man;
 mod plan;
 mod run;
 mod score;
 mod simulate;
 mod stages;
 mod verify;
+mod watch;
 mod why;
 
 use std::collections::BTreeMap;
@@ -50,6 +54,8 @@ pub(crate) fn execute(cli: &Cli, screen: &Screen) -> Outcome {
         Command::Stages(args) => stages::stages(args, screen),
         Command::Schema => stages::schema(screen),
         Command::Init(args) => init::init(global, args, screen),
+        Command::Man(args) => man::man(args, screen),
+        Command::Cancel => cancel::cancel(global, screen),
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "logweir", &mut script);
@@ -87,10 +93,17 @@ fn open(global: &Global) -> Result<Engine, Failure> {
     with_reading(global, |reading| Ok(Engine::open(reading)?))
 }
 
+/// Finds the project.
+fn find(global: &Global) -> Result<Project, Failure> {
+    let cwd = std::env::current_dir()
+        .context("the current directory is gone")
+        .map_err(|error| Failure::environment(error).help("enter a folder that exists"))?;
+    Ok(Project::find(&cwd, global.directory.as_deref(), global.file.as_deref())?)
+}
+
 /// Finds the project, enters it, and hands over everything that decides what its pipeline means.
 fn with_reading<T>(global: &Global, act: impl FnOnce(&Reading<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
-    let cwd = std::env::current_dir().context("the current directory is gone").map_err(Failure::environment)?;
-    let project = Project::find(&cwd, global.directory.as_deref(), global.file.as_deref())?;
+    let project = find(global)?;
     let (text, registry, env) = (project.text()?, registry(), environment());
     // Effects name files relative to the project, and shell stages run there.
     std::env::set_current_dir(project.root()).context("cannot enter the project").map_err(Failure::environment)?;

@@ -21,7 +21,8 @@ pub(super) fn score(global: &Global, args: &ScoreArgs, screen: &Screen) -> Outco
     let absolute = |path: &PathBuf| std::path::absolute(path).map_err(Failure::environment);
     let logs: Vec<PathBuf> = args.logs.iter().map(absolute).collect::<Result<_, _>>()?;
     if let Some(missing) = logs.iter().find(|log| !log.is_file()) {
-        return Err(Failure::environment(anyhow!("there is no log `{}`", missing.display())));
+        let failure = Failure::environment(anyhow!("there is no log `{}`", missing.display()));
+        return Err(failure.help("check the path; it is meant from where you stand"));
     }
     let to_stdout = args.out == Path::new("-");
     let format = format_of(&args.out)?;
@@ -61,7 +62,8 @@ pub(super) fn score(global: &Global, args: &ScoreArgs, screen: &Screen) -> Outco
     let closed = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
     let scored = scored.map_err(|error| match error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()) {
         Some(cause) if to_stdout && closed(cause) => Failure::BrokenPipe,
-        _ => Failure::work(error.context("cannot score these logs")),
+        _ => Failure::work(error.context("cannot score these logs"))
+            .help("check that they have the format of the log the run was trained on: logweir stages parse"),
     })?;
     tell(&scored, &detail, &args.out, to_stdout, screen)?;
     Ok(0)

@@ -15,7 +15,7 @@ use crate::render::{Screen, line, text, to_stderr};
 pub(super) fn verify(engine: &Engine, args: &VerifyArgs, screen: &Screen) -> Outcome {
     let options = VerifyOptions { targets: args.targets.clone(), repair: args.repair };
     let warnings = |event: &Event| {
-        if let Some(line) = line::of(event, screen.err, screen.verbose, false).filter(|_| !screen.json) {
+        if let Some(line) = line::of(event, screen.err, screen.verbose).filter(|_| !screen.json) {
             to_stderr(&format!("{line}\n"));
         }
     };

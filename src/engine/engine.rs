@@ -1,5 +1,7 @@
 //! The façade: a project and its pipeline, and everything a command can ask of them.
 
+mod outlook;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,22 +10,22 @@ use std::sync::atomic::AtomicBool;
 use crate::compiled::Reading;
 use crate::digest::Digest;
 use crate::error::EngineError;
-use crate::event::{Decision, Event, Sink};
+use crate::event::{Event, Sink};
 use crate::execute::{self, Ended, Keep, Orders};
 use crate::graph::Dag;
-use crate::history::{RunDetail, RunInfo, Why, WhyRun};
+use crate::history::{RunDetail, RunInfo};
 use crate::index::Index;
 use crate::lineage::Lineage;
 use crate::lockfile::{self, LockFile};
 use crate::manifest::FileFact;
-use crate::plan::{self, Plan, PlanRow};
+use crate::plan::{self, Plan};
 use crate::project::{ProjectLock, host, new_temp, run_id, total_memory};
 use crate::publish::Placer;
 use crate::questions;
 use crate::quick::Glance;
 use crate::records::History;
-use crate::runlog::{Writer, action_at};
-use crate::schedule::{Budget, Demand, predict};
+use crate::runlog::Writer;
+use crate::schedule::Budget;
 use crate::snapshot::Snapshot;
 use crate::sources::Places;
 use crate::spec::{Spec, SpecErrors};
@@ -194,22 +196,17 @@ impl Engine {
         let stages = survey.plan(selected)?;
         // A plan only reads; that it hashed something is worth remembering, but not worth failing for.
         let _ = survey.memo.save();
-        let seconds = self.predict(&stages, jobs);
-        Ok(Plan { pipeline: self.pipeline(), overrides: self.overrides(), stages, seconds })
-    }
-
-    fn predict(&self, rows: &[PlanRow], jobs: usize) -> Option<f64> {
-        let rows: BTreeMap<&str, &PlanRow> = rows.iter().map(|row| (row.name.as_str(), row)).collect();
-        let weight = |stage: &crate::spec::StageSpec| match rows.get(stage.name.as_str()) {
-            Some(row) if matches!(row.decision, Decision::Run | Decision::Waits) => row.seconds,
-            _ => Some(0.0),
-        };
-        let weights: Vec<f64> = self.spec.stages.iter().map(weight).collect::<Option<_>>()?;
-        if weights.iter().all(|weight| *weight == 0.0) {
-            return Some(0.0);
-        }
-        let demands: Vec<Demand> = self.spec.stages.iter().map(|stage| Demand::from(&stage.policy)).collect();
-        Some(predict(self.budget(jobs), &self.wiring.order, &self.wiring.after, &weights, &demands))
+        let left = self.foresee(&stages, jobs);
+        let may_run = stages.iter().filter(|row| row.may_run()).count();
+        Ok(Plan {
+            pipeline: self.pipeline(),
+            overrides: self.overrides(),
+            stages,
+            seconds: (left.unknown == 0 || left.unknown < may_run).then_some(left.seconds),
+            unknown: left.unknown,
+            critical_path: left.path,
+            critical_seconds: left.path_seconds,
+        })
     }
 
     /// Brings the selected stages up to date. A failed stage is no error: see [`RunSummary::exit_code`].
@@ -297,54 +294,6 @@ impl Engine {
         survey.known = vec![None; self.spec.stages.len()];
         let differences = plan::differences(&saved, &now);
         if differences.is_empty() { Ok(()) } else { Err(EngineError::PlanChanged { differences }) }
-    }
-
-    /// Returns the last decision about a stage (full name) and what would be decided now.
-    ///
-    /// # Errors
-    /// Unknown stage; as [`Engine::plan`].
-    pub fn why(&self, stage: &str) -> Result<Why, EngineError> {
-        if !self.spec.stages.iter().any(|s| s.name == stage) {
-            let names: Vec<&str> = self.spec.stages.iter().map(|s| s.name.as_str()).collect();
-            let help = did_you_mean(stage, &names);
-            return Err(EngineError::UnknownTarget { target: stage.to_owned(), help });
-        }
-        let history = self.history()?;
-        let mut last = None;
-        let mut record = None;
-        if let Some(run) = history.last_of(&self.pipeline())?
-            && let Some(entry) = history.map(&run)?.remove(stage)
-        {
-            let action = entry.at.map(|at| action_at(&history.cache, at)).transpose()?;
-            last = Some(WhyRun {
-                run: run.info.run,
-                started: run.info.started,
-                decision: entry.decision,
-                key: entry.key,
-                reasons: entry.reasons,
-                seconds: action.as_ref().map(|action| action.seconds),
-            });
-            record = action.map(|action| action.record);
-        }
-        let executed = history.index.last_action(&self.pipeline(), stage);
-        let executed = executed.map(|at| action_at(&history.cache, at)).transpose()?;
-        let leaves = record.or_else(|| executed.as_ref().map(|action| action.record.clone()));
-        let plan = self.plan(&PlanOptions { targets: vec![stage.to_owned()], ..PlanOptions::default() })?;
-        let now = plan.stages.into_iter().find(|row| row.name == stage);
-        Ok(Why {
-            stage: stage.to_owned(),
-            last,
-            executed: executed.map(|action| WhyRun {
-                run: action.run,
-                started: action.started,
-                decision: Decision::Run,
-                key: Some(action.key),
-                reasons: action.reasons,
-                seconds: Some(action.seconds),
-            }),
-            leaves: leaves.map(|record| record.leaves()).unwrap_or_default(),
-            now: now.ok_or_else(|| EngineError::Internal(format!("`{stage}` is missing from its own plan")))?,
-        })
     }
 
     /// Returns everything that produced `target`: a path, `path#/json/pointer`, a digest, or a copy of a produced file

@@ -198,7 +198,7 @@ impl EngineError {
             Self::TooManyInputs { .. } => "name the one file, or make the pattern narrower".into(),
             Self::NoProject(_) => "make one with `logweir init`, or name the project with `-C DIR`".into(),
             Self::Locked { .. } => {
-                "wait for it to end; the lock goes with its process, there is nothing to unlock".into()
+                "wait for it, or stop it with `logweir cancel`; the lock goes with its process, there is nothing to unlock".into()
             }
             Self::Owned { .. } => "give one of the two another path".into(),
             Self::Frozen { .. } => "restore the outputs, or set `frozen: false` to let the stage run".into(),
@@ -210,7 +210,11 @@ impl EngineError {
                     "free some space; what was finished is kept, the rest runs again".into()
                 }
                 io::ErrorKind::ReadOnlyFilesystem => "the project must lie on a writable disk".into(),
-                _ => return None,
+                io::ErrorKind::NotFound => "check that the path is right and all of its folders are there".into(),
+                io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+                    "something else is in its place: move that away".into()
+                }
+                _ => "check the disk and the folder's permissions; the next run goes on from here".into(),
             },
             Self::LockFile { .. } => {
                 "settle the conflict by taking either side, or delete it; the next run writes it anew".into()
@@ -218,7 +222,11 @@ impl EngineError {
             Self::Changing(_) => "wait until it is complete, or point the input at a rotated file or a copy".into(),
             Self::Tool { .. } => "install the tool, or take it from `tools:`".into(),
             Self::Internal(_) => "this is a bug in the program; please report it".into(),
-            Self::Pipeline(_) | Self::PlanFile { .. } | Self::Effect { .. } => return None,
+            Self::Pipeline(_) => "correct the pipeline file; `logweir plan` checks it and runs nothing".into(),
+            Self::PlanFile { .. } => "make one with `logweir plan --out FILE`".into(),
+            Self::Effect { .. } => {
+                "check the stage's parameters and the environment variables that name its target".into()
+            }
         })
     }
 }
@@ -267,4 +275,80 @@ fn missing(inputs: &[MissingInput]) -> String {
         .map(|m| format!("stage `{}`: input `{}`: no file at `{}` ({})", m.stage, m.slot, m.path, m.file.display()))
         .collect();
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of each variant.
+    fn all() -> Vec<EngineError> {
+        let text = || "x".to_owned();
+        let path = || PathBuf::from("x");
+        let missing =
+            MissingInput { stage: text(), slot: text(), path: text(), file: path(), help: "put it there".to_owned() };
+        let mut all = vec![
+            EngineError::Pipeline(text()),
+            EngineError::NoProject(path()),
+            EngineError::UnknownTarget { target: text(), help: text() },
+            EngineError::UnknownRun { run: text(), help: text() },
+            EngineError::NoRecord { target: text(), help: text() },
+            EngineError::MissingInputs(vec![missing]),
+            EngineError::TooManyInputs { stage: text(), slot: text(), files: vec![text()] },
+            EngineError::Locked { lock: path(), pid: Some(1) },
+            EngineError::Owned { path: text(), stage: text(), other_stage: text(), other_pipeline: text() },
+            EngineError::Frozen { stage: text(), why: text() },
+            EngineError::PlanChanged { differences: vec![text()] },
+            EngineError::PlanFile { path: path(), message: text() },
+            EngineError::LockFile { path: path(), why: text() },
+            EngineError::MissingObject(Digest::of_bytes(b"x")),
+            EngineError::Changing(path()),
+            EngineError::Tool { tool: text(), stage: text(), why: text() },
+            EngineError::Effect { stage: text(), why: text() },
+            EngineError::Internal(text()),
+        ];
+        use io::ErrorKind::{NotADirectory, NotFound, Other, PermissionDenied, ReadOnlyFilesystem, StorageFull};
+        for kind in [NotADirectory, NotFound, Other, PermissionDenied, ReadOnlyFilesystem, StorageFull] {
+            all.push(EngineError::io("read", Path::new("x"))(kind.into()));
+        }
+        all
+    }
+
+    /// Fails to compile when a variant is added: it belongs into [`all`] then.
+    fn number(error: &EngineError) -> usize {
+        match error {
+            EngineError::Pipeline(_) => 0,
+            EngineError::NoProject(_) => 1,
+            EngineError::UnknownTarget { .. } => 2,
+            EngineError::UnknownRun { .. } => 3,
+            EngineError::NoRecord { .. } => 4,
+            EngineError::MissingInputs(_) => 5,
+            EngineError::TooManyInputs { .. } => 6,
+            EngineError::Locked { .. } => 7,
+            EngineError::Owned { .. } => 8,
+            EngineError::Frozen { .. } => 9,
+            EngineError::PlanChanged { .. } => 10,
+            EngineError::PlanFile { .. } => 11,
+            EngineError::LockFile { .. } => 12,
+            EngineError::MissingObject(_) => 13,
+            EngineError::Changing(_) => 14,
+            EngineError::Tool { .. } => 15,
+            EngineError::Effect { .. } => 16,
+            EngineError::Internal(_) => 17,
+            EngineError::Io { .. } => 18,
+        }
+    }
+
+    #[test]
+    fn every_error_says_what_to_do_next() {
+        let all = all();
+        let numbers: std::collections::BTreeSet<usize> = all.iter().map(number).collect();
+        assert_eq!(numbers, (0..=18).collect(), "every variant is here");
+        for error in all {
+            let help = error.help().unwrap_or_default();
+            assert!(!help.is_empty(), "{error:?} has no help");
+            assert!(!help.ends_with('.') && help != error.to_string(), "{error:?}: {help}");
+            assert!([2, 3, 70].contains(&error.exit_code()), "{error:?}");
+        }
+    }
 }

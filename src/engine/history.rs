@@ -119,6 +119,10 @@ pub struct Why {
     pub last: Option<WhyRun>,
     /// The last execution before or in that run; `None` when it never executed.
     pub executed: Option<WhyRun>,
+    /// The execution that made the outputs the stage would have now, when its key is known and was executed; its run is
+    /// the one a fresh stage is fresh since.
+    #[serde(default)]
+    pub since: Option<WhyRun>,
     /// Every leaf of the last key: (kind, subject, value).
     pub leaves: Vec<Leaf>,
     /// What would happen now.

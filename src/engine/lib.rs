@@ -8,10 +8,10 @@
 //! ```
 //!
 //! Pure (no files, clock, environment or threads; take values, give values): `spec`, `graph`, `key`, `plan`,
-//! `schedule`, `wiring`, `lineage`, `draw`. IO, each behind a small interface: `sources`, `statcache`, `store`,
-//! `publish`, `shell`, `runlog`, `index`, `survey`, `work`, `execute`. The [`engine`] module is the façade that the
-//! program uses. Two shortcuts lie before it and change nothing it says: `compiled` keeps a checked pipeline between
-//! starts, and `quick` finds out from the `snapshot` of the last run that nothing has to be done.
+//! `schedule`, `critical`, `forecast`, `wiring`, `lineage`, `draw`. IO, each behind a small interface: `sources`,
+//! `statcache`, `store`, `publish`, `shell`, `runlog`, `index`, `survey`, `work`, `execute`. The [`engine`] module is the
+//! façade that the program uses. Two shortcuts lie before it and change nothing it says: `compiled` keeps a checked
+//! pipeline between starts, and `quick` finds out from the `snapshot` of the last run that nothing has to be done.
 //!
 //! Invariant: the engine has no word for what stages compute; it knows files, digests, commands and parameters.
 //! Invariant: a stage sees its declared inputs, its parameters, scratch output paths, a thread budget and an event
@@ -23,6 +23,7 @@
 
 pub mod commit;
 pub mod compiled;
+pub mod critical;
 pub mod digest;
 pub mod draw;
 pub mod engine;
@@ -30,6 +31,7 @@ pub mod error;
 pub mod event;
 pub mod execute;
 mod fast;
+pub mod forecast;
 pub mod graph;
 pub mod history;
 pub mod index;
@@ -43,6 +45,7 @@ pub mod project;
 pub mod publish;
 mod questions;
 pub mod quick;
+pub mod reads;
 pub mod records;
 pub mod runlog;
 pub mod runmap;

@@ -23,6 +23,13 @@ pub struct PlanRow {
     pub seconds: Option<f64>,
 }
 
+impl PlanRow {
+    /// Returns whether the stage may execute: it runs, or waits for one that does.
+    pub fn may_run(&self) -> bool {
+        matches!(self.decision, Decision::Run | Decision::Waits)
+    }
+}
+
 /// What a run would do, in an order it could be done in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -32,9 +39,18 @@ pub struct Plan {
     pub overrides: Vec<String>,
     /// One row per selected stage.
     pub stages: Vec<PlanRow>,
-    /// Predicted wall-clock seconds with the given thread tokens, should every waiting stage run; `None` when a stage
-    /// that may run has no history.
+    /// Predicted wall-clock seconds with the given thread tokens, should every waiting stage run: a lower bound if
+    /// stages are `unknown`, `None` when all that may run are.
     pub seconds: Option<f64>,
+    /// How many stages that may run have no history.
+    #[serde(default)]
+    pub unknown: usize,
+    /// The longest chain of stages that may run, first to last.
+    #[serde(default)]
+    pub critical_path: Vec<String>,
+    /// Its length in seconds, without stages that have no history.
+    #[serde(default)]
+    pub critical_seconds: f64,
 }
 
 impl Plan {
@@ -165,6 +181,14 @@ mod tests {
     fn kinds(facts: Facts) -> (Decision, Vec<ReasonKind>) {
         let (decision, reasons) = decide(facts, "s");
         (decision, reasons.into_iter().map(|r| r.kind).collect())
+    }
+
+    #[test]
+    fn a_plan_saved_by_an_older_version_still_loads() {
+        let old = r#"{"pipeline": "pipeline.yaml", "overrides": [], "stages": [], "seconds": null}"#;
+        let plan: Plan = serde_json::from_str(old).unwrap();
+        assert_eq!((plan.unknown, plan.critical_path.len()), (0, 0));
+        assert_eq!(differences(&plan, &plan), [""; 0]);
     }
 
     #[test]

@@ -68,6 +68,55 @@ impl Project {
     pub fn text(&self) -> Result<String, EngineError> {
         std::fs::read_to_string(&self.file).map_err(EngineError::io("read", &self.file))
     }
+
+    /// Asks the process that holds the project's lock to stop, as Ctrl-C would; returns its id, or `None` when no process
+    /// holds it.
+    ///
+    /// # Errors
+    /// The lock cannot be looked at; the process may not be signalled.
+    pub fn interrupt(&self) -> Result<Option<u32>, EngineError> {
+        let path = self.root.join("cache").join("lock");
+        let mut said = None;
+        for _ in 0..LOOKS {
+            let Some(pid) = holder(&path)? else { return Ok(None) };
+            // Who just took the lock may not have written its id yet: two looks must agree.
+            if pid.is_some() && pid == said {
+                break;
+            }
+            said = pid;
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+        let Some(pid) = said else { return Err(EngineError::Locked { lock: path, pid: None }) };
+        let process = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+        let process = process.ok_or_else(|| EngineError::Locked { lock: path.clone(), pid: Some(pid) })?;
+        match rustix::process::kill_process(process, rustix::process::Signal::INT) {
+            Ok(()) => Ok(Some(pid)),
+            // It ended just now.
+            Err(rustix::io::Errno::SRCH) => Ok(None),
+            Err(error) => Err(EngineError::io("signal the holder of", &path)(error.into())),
+        }
+    }
+}
+
+/// How often the holder of a lock is asked for, and how long apart, until two answers agree.
+const LOOKS: usize = 20;
+const BETWEEN_LOOKS: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// Returns the id in a lock that is held, if it is written; `None` for a lock that nobody holds.
+fn holder(lock: &Path) -> Result<Option<Option<u32>>, EngineError> {
+    let file = match fs::File::open(lock) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(EngineError::io("open", lock)(error)),
+    };
+    // A shared lock, at once given back: a run that starts in between is refused at worst, as by any reader of locks.
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(fs::TryLockError::WouldBlock) => {
+            Ok(Some(fs::read_to_string(lock).ok().and_then(|text| text.trim().parse().ok())))
+        }
+        Err(fs::TryLockError::Error(error)) => Err(EngineError::io("look at", lock)(error)),
+    }
 }
 
 /// The lock of a project: held by one writing process, gone with it.

@@ -10,7 +10,10 @@ use logweir_engine::spec::SpecErrors;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, ThemeCharacters, ThemeStyles};
 use serde_json::{Value, json};
 
-use crate::render::{Screen, to_stderr};
+use crate::render::{self, Screen, to_stderr};
+
+/// Widest lines of a report.
+const WIDEST: usize = 110;
 
 /// Why a command ends early.
 #[derive(Debug)]
@@ -26,7 +29,7 @@ pub(crate) enum Failure {
         /// The error.
         error: anyhow::Error,
         /// What to do about it.
-        help: Option<String>,
+        help: String,
     },
     /// Nobody reads stdout any more.
     BrokenPipe,
@@ -35,28 +38,31 @@ pub(crate) enum Failure {
 impl Failure {
     /// The user typed something that means nothing: exit code 2.
     pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Self {
-        Self::Other { code: 2, error: error.into(), help: None }
+        Self::Other { code: 2, error: error.into(), help: "`logweir COMMAND --help` shows what it takes".into() }
     }
 
     /// The machine, the disk or the data is not as needed: exit code 3.
     pub(crate) fn environment(error: impl Into<anyhow::Error>) -> Self {
-        Self::Other { code: 3, error: error.into(), help: None }
+        let help = "check the path, its permissions and the space left on the disk";
+        Self::Other { code: 3, error: error.into(), help: help.into() }
     }
 
     /// The work itself failed: exit code 1.
     pub(crate) fn work(error: impl Into<anyhow::Error>) -> Self {
-        Self::Other { code: 1, error: error.into(), help: None }
+        let help = "correct what the message names, then try again: nothing was left half done";
+        Self::Other { code: 1, error: error.into(), help: help.into() }
     }
 
     /// A broken promise of logweir: exit code 70.
     pub(crate) fn bug(message: impl Into<String>) -> Self {
-        Self::Other { code: 70, error: anyhow::Error::msg(message.into()), help: None }
+        let help = "this is a bug in logweir; please report it with the command that shows it";
+        Self::Other { code: 70, error: anyhow::Error::msg(message.into()), help: help.into() }
     }
 
-    /// The same with a hint.
+    /// The same with a hint that fits better.
     pub(crate) fn help(self, hint: impl Into<String>) -> Self {
         match self {
-            Self::Other { code, error, .. } => Self::Other { code, error, help: Some(hint.into()) },
+            Self::Other { code, error, .. } => Self::Other { code, error, help: hint.into() },
             other => other,
         }
     }
@@ -90,19 +96,16 @@ impl Failure {
         match self {
             Self::Spec(errors) => {
                 for error in &errors.errors {
-                    to_stderr(&report(error, screen.err.0));
+                    to_stderr(&report(error, screen));
                 }
                 to_stderr(&format!("{} {errors}; nothing was run\n", screen.err.red("error:")));
             }
             Self::Engine(error) => {
                 to_stderr(&plain(&error.to_string(), &[], error.help().as_deref(), screen));
             }
-            Self::Other { error, help, code } => {
+            Self::Other { error, help, .. } => {
                 let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
-                to_stderr(&plain(&error.to_string(), &causes, help.as_deref(), screen));
-                if *code == 70 {
-                    to_stderr("this is a bug in logweir; please report it with the command that shows it\n");
-                }
+                to_stderr(&plain(&error.to_string(), &causes, Some(help), screen));
             }
             Self::BrokenPipe => {}
         }
@@ -154,11 +157,12 @@ impl From<UnknownTarget> for Failure {
 }
 
 /// Renders a positioned error: `file:line:column`, the line, a caret, the hint.
-fn report(error: &dyn Diagnostic, color: bool) -> String {
-    let styles = if color { ThemeStyles::ansi() } else { ThemeStyles::none() };
+fn report(error: &dyn Diagnostic, screen: &Screen) -> String {
+    let columns = if screen.bars { render::size().1.clamp(40, WIDEST) } else { WIDEST };
+    let styles = if screen.err.0 { ThemeStyles::ansi() } else { ThemeStyles::none() };
     let theme = GraphicalTheme { characters: ThemeCharacters::unicode(), styles };
     let mut out = String::new();
-    let handler = GraphicalReportHandler::new_themed(theme).with_width(110).with_links(false);
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(columns).with_links(false);
     // Rendering into a string fails only when the source text cannot be read, and it is in memory.
     let _ = handler.render_report(&mut out, error);
     out

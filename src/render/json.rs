@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
+use logweir_engine::critical::CriticalPath;
 use logweir_engine::event::{Event, Sink};
+use serde::Serialize;
 
 /// Shortest time between two progress lines of one stage.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
@@ -31,15 +33,29 @@ impl JsonLines {
 
 impl Sink for JsonLines {
     fn event(&self, event: &Event) {
-        if self.closed.get() {
-            return;
-        }
         if let Event::StageProgress { stage, .. } = event
             && !self.due(stage)
         {
             return;
         }
-        let mut line = serde_json::to_string(event).expect("events hold nothing JSON cannot");
+        self.line(event);
+    }
+}
+
+impl JsonLines {
+    /// The last line of a run, with its critical path.
+    pub(crate) fn finish(&self, event: &Event, path: &CriticalPath) {
+        let mut value = serde_json::to_value(event).expect("events hold nothing JSON cannot");
+        value["critical_path"] = serde_json::to_value(path).expect("finite numbers and text");
+        self.line(&value);
+    }
+
+    /// Writes anything as one line.
+    pub(crate) fn line<T: Serialize>(&self, value: &T) {
+        if self.closed.get() {
+            return;
+        }
+        let mut line = serde_json::to_string(value).expect("events hold nothing JSON cannot");
         line.push('\n');
         let mut out = io::stdout().lock();
         // A reader that went away does not stop the run.

@@ -1,21 +1,45 @@
-//! One line of text per event: what a log file shows, and what a terminal keeps above the bars.
+//! One line of text per event: what a log file shows, and what a terminal keeps above the stages that run.
 
-use logweir_engine::event::{Decision, Event, Level};
+use logweir_engine::event::{Decision, Event, Level, Reason};
 
 use crate::render::{Paint, text};
 
-/// Returns the line or lines for an event, without a line end; `None` where there is nothing to keep.
-///
-/// `bars`: running stages are shown otherwise, so their start needs no line.
-pub(crate) fn of(event: &Event, paint: Paint, verbose: bool, bars: bool) -> Option<String> {
+/// Said of a stage that ran and gave the bytes it gave before: what follows it need not run.
+const SAME: &str = "same result as before";
+
+/// Returns the line or lines for an event in a log file, without a line end; `None` where there is nothing to keep.
+pub(crate) fn of(event: &Event, paint: Paint, verbose: bool) -> Option<String> {
     Some(match event {
-        Event::RunStarted { .. } | Event::StageProgress { .. } | Event::RunFinished { .. } => return None,
-        Event::StageStarted { .. } if bars => return None,
         Event::StageStarted { stage, attempt, reasons, .. } => {
             let again = if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
             let why = text::reasons(reasons, verbose);
             format!("{} {stage}{again}{}", paint.cyan("▸"), paint.dim(&prefixed(": ", &why)))
         }
+        Event::StageFinished { decision: Decision::Restore, stage, seconds, reasons, .. } => {
+            let why = prefixed(": ", &text::reasons(reasons, verbose));
+            format!("{} {stage} restored in {}{}", paint.cyan("↺"), text::seconds(*seconds), paint.dim(&why))
+        }
+        Event::StageFinished { decision: Decision::Run, stage, seconds, cutoff, .. } => {
+            let same = if *cutoff { format!(", {SAME}") } else { String::new() };
+            format!("{} {stage} done in {}{same}", paint.green("✓"), text::seconds(*seconds))
+        }
+        other => return kept(other, paint, verbose, 0),
+    })
+}
+
+/// The same for a terminal that shows running stages otherwise: their start needs no line, their end says why they ran.
+/// Names are padded to `name_width`.
+pub(crate) fn kept(event: &Event, paint: Paint, verbose: bool, name_width: usize) -> Option<String> {
+    let columns = |sign: String, stage: &str, seconds: f64, why: Vec<String>| {
+        let why = paint.dim(&prefixed("  ", &why.join(" · ")));
+        format!("{sign} {stage:<name_width$}  {:>7}{why}", text::seconds(seconds))
+    };
+    let why = |reasons: &[Reason]| Some(text::reasons(reasons, verbose)).filter(|why| !why.is_empty());
+    Some(match event {
+        Event::RunStarted { .. }
+        | Event::StageProgress { .. }
+        | Event::RunFinished { .. }
+        | Event::StageStarted { .. } => return None,
         Event::StageMessage { stage, level: Level::Info, text } => format!("{} {stage}: {text}", paint.dim("·")),
         Event::StageMessage { stage, level: Level::Warning, text } => {
             format!("{} {stage}: {text}", paint.yellow("warning:"))
@@ -27,13 +51,12 @@ pub(crate) fn of(event: &Event, paint: Paint, verbose: bool, bars: bool) -> Opti
             format!("{} {stage} is up to date", paint.dim("="))
         }
         Event::StageFinished { decision: Decision::Restore, stage, seconds, reasons, .. } => {
-            let why = prefixed(": ", &text::reasons(reasons, verbose));
-            format!("{} {stage} restored in {}{}", paint.cyan("↺"), text::seconds(*seconds), paint.dim(&why))
+            let why = std::iter::once("restored".to_owned()).chain(why(reasons));
+            columns(paint.cyan("↺"), stage, *seconds, why.collect())
         }
         Event::StageFinished { stage, seconds, reasons, cutoff, .. } => {
-            let same = if *cutoff { ", same result as before" } else { "" };
-            let why = if bars { prefixed(": ", &text::reasons(reasons, verbose)) } else { String::new() };
-            format!("{} {stage} done in {}{same}{}", paint.green("✓"), text::seconds(*seconds), paint.dim(&why))
+            let why = why(reasons).into_iter().chain(cutoff.then(|| SAME.to_owned()));
+            columns(paint.green("✓"), stage, *seconds, why.collect())
         }
         Event::StageFailed { stage, error, log, log_file, retry, internal } => {
             failed(stage, error, log, log_file.as_deref(), *retry, *internal, paint)
@@ -60,7 +83,8 @@ fn failed(
         (_, true) => "failed: a bug in logweir",
         _ => "failed",
     };
-    let mut out = format!("{} {} {what}", paint.red("✗"), paint.bold(stage));
+    let sign = if retry { paint.yellow("↻") } else { paint.red("✗") };
+    let mut out = format!("{sign} {} {what}", paint.bold(stage));
     for line in error.lines() {
         out.push_str(&format!("\n    {line}"));
     }
@@ -84,7 +108,7 @@ fn prefixed(prefix: &str, text: &str) -> String {
 mod tests {
     use super::*;
     use logweir_engine::digest::Digest;
-    use logweir_engine::event::{Reason, ReasonKind};
+    use logweir_engine::event::ReasonKind;
 
     #[test]
     fn a_failure_shows_its_error_once_with_the_end_of_its_log() {
@@ -96,7 +120,7 @@ mod tests {
             retry: false,
             internal: false,
         };
-        let line = of(&event, Paint(false), false, false).unwrap();
+        let line = of(&event, Paint(false), false).unwrap();
         assert_eq!(
             line,
             "✗ shell failed\n    exit code 3\n    its last lines:\n    │ boom\n    all of them: cache/logs/x"
@@ -104,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_appear_once_whether_bars_are_shown_or_not() {
+    fn reasons_appear_once_in_a_log_and_on_a_terminal() {
         let reasons = vec![Reason::plain(ReasonKind::New, "a")];
         let key = Digest::of_bytes(b"");
         let started = Event::StageStarted {
@@ -123,14 +147,10 @@ mod tests {
             reasons,
             cutoff: false,
         };
-        let all = |bars| {
-            [&started, &finished]
-                .into_iter()
-                .filter_map(|e| of(e, Paint(false), false, bars))
-                .collect::<Vec<_>>()
-                .join("\n")
-        };
-        assert_eq!(all(false), "▸ a: never run before\n✓ a done in 1.0 s");
-        assert_eq!(all(true), "✓ a done in 1.0 s: never run before");
+        let events = [&started, &finished];
+        let plain: Vec<String> = events.iter().filter_map(|e| of(e, Paint(false), false)).collect();
+        assert_eq!(plain, ["▸ a: never run before", "✓ a done in 1.0 s"]);
+        let terminal: Vec<String> = events.iter().filter_map(|e| kept(e, Paint(false), false, 4)).collect();
+        assert_eq!(terminal, ["✓ a       1.0 s  never run before"]);
     }
 }

@@ -3,9 +3,11 @@
 //! Asked-for data goes to stdout, progress and diagnostics to stderr. A reader that closes stdout early (`| head`) ends
 //! the command quietly.
 
+pub(crate) mod board;
 pub(crate) mod diagnostic;
 pub(crate) mod json;
 pub(crate) mod line;
+pub(crate) mod live;
 pub(crate) mod progress;
 pub(crate) mod summary;
 pub(crate) mod table;
@@ -31,6 +33,8 @@ pub(crate) struct Screen {
     pub(crate) err: Paint,
     /// stderr is a terminal that can show bars.
     pub(crate) bars: bool,
+    /// stdout is a terminal: long tables are shortened.
+    pub(crate) out_is_terminal: bool,
 }
 
 impl Screen {
@@ -44,13 +48,15 @@ impl Screen {
             ColorChoice::Auto => Paint(terminal && !dumb && !no_color),
         };
         let terminal = io::stderr().is_terminal();
+        let out_is_terminal = io::stdout().is_terminal();
         Self {
             json: global.json,
             quiet: global.quiet,
             verbose: global.verbose,
-            out: paint(io::stdout().is_terminal()),
+            out: paint(out_is_terminal),
             err: paint(terminal),
             bars: terminal && !dumb && !global.json && !global.quiet && global.color != ColorChoice::Never,
+            out_is_terminal,
         }
     }
 
@@ -72,6 +78,36 @@ impl Screen {
             to_stderr(&format!("{text}\n"));
         }
     }
+}
+
+/// Columns a text takes on a terminal: escape sequences take none.
+pub(crate) fn width(text: &str) -> usize {
+    console::measure_text_width(text)
+}
+
+/// The text, or as much of it as fits into so many columns.
+pub(crate) fn fit(text: &str, columns: usize) -> String {
+    console::truncate_str(text, columns, "…").into_owned()
+}
+
+/// Rows and columns of the terminal that stderr is, or of a usual one.
+pub(crate) fn size() -> (usize, usize) {
+    let (rows, columns) = console::Term::stderr().size();
+    (rows.into(), columns.into())
+}
+
+#[cfg(test)]
+impl Screen {
+    /// A terminal without colours.
+    pub(crate) const PLAIN: Self = Self {
+        json: false,
+        quiet: true,
+        verbose: false,
+        out: Paint(false),
+        err: Paint(false),
+        bars: false,
+        out_is_terminal: true,
+    };
 }
 
 /// Writes to stderr; there is nobody to tell when that fails.

@@ -1,5 +1,7 @@
 //! Aligned columns.
 
+use crate::render::width;
+
 /// Rows of text, aligned by display width; the last column is not padded.
 #[derive(Default)]
 pub(crate) struct Table {
@@ -32,21 +34,6 @@ impl Table {
         }
         out
     }
-}
-
-/// Characters shown: escape sequences take no room.
-fn width(text: &str) -> usize {
-    let mut width = 0;
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        if c == '\x1b' {
-            // `ESC [ … m`: up to the final letter.
-            chars.by_ref().find(char::is_ascii_alphabetic);
-        } else {
-            width += 1;
-        }
-    }
-    width
 }
 
 #[cfg(test)]

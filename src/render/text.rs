@@ -3,6 +3,8 @@
 use logweir_engine::event::{Reason, ReasonKind};
 use serde_json::Value;
 
+use crate::render::width;
+
 /// Longest value shown in one line without `-v`, in characters.
 const VALUE_WIDTH: usize = 60;
 
@@ -15,6 +17,48 @@ pub(crate) fn seconds(seconds: f64) -> String {
         _ if whole < 3600 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
     }
+}
+
+/// Seconds while they pass: `4.2 s`, `42 s`, `2 min 05 s`.
+pub(crate) fn clock(seconds: f64) -> String {
+    match seconds {
+        s if s < 9.95 => format!("{s:.1} s"),
+        s if s < 99.5 => format!("{s:.0} s"),
+        s => self::seconds(s),
+    }
+}
+
+/// `a → b → c`; in little room the middle is left out: `a → … → c`.
+pub(crate) fn chain<S: AsRef<str>>(links: &[S], columns: usize) -> String {
+    const ARROW: &str = " → ";
+    let all: Vec<&str> = links.iter().map(AsRef::as_ref).collect();
+    let room = |links: &[&str]| links.iter().map(|link| width(link) + width(ARROW)).sum::<usize>();
+    // The last link has no arrow after it.
+    let columns = columns.saturating_add(width(ARROW));
+    if room(&all) <= columns {
+        return all.join(ARROW);
+    }
+    // From both ends inwards, as far as there is room.
+    let (mut head, mut tail) = (all.len().min(1), all.len());
+    let fits = |head: usize, tail: usize| room(&all[..head]) + room(&["…"]) + room(&all[tail..]) <= columns;
+    loop {
+        let before = (head, tail);
+        if head < tail && fits(head, tail - 1) {
+            tail -= 1;
+        }
+        if head < tail && fits(head + 1, tail) {
+            head += 1;
+        }
+        if before == (head, tail) {
+            break;
+        }
+    }
+    let mut parts = all[..head].to_vec();
+    if head < tail {
+        parts.push("…");
+    }
+    parts.extend(&all[tail..]);
+    parts.join(ARROW)
 }
 
 /// `812 B`, `1.2 kB`, `3.4 MB`: powers of 1000.
@@ -56,16 +100,38 @@ pub(crate) fn digest(text: &str, verbose: bool) -> &str {
 
 /// A parameter or digest in one line, long ones shortened unless `verbose`.
 pub(crate) fn value(value: &Value, verbose: bool) -> String {
-    let text = match value {
-        Value::String(s) if is_digest(s) => return digest(s, verbose).to_owned(),
+    let text = in_one_line(value, verbose);
+    if verbose { text } else { window(&text, 0) }
+}
+
+/// Two values to be compared: of long ones the part where they begin to differ.
+pub(crate) fn values(old: &Value, new: &Value, verbose: bool) -> (String, String) {
+    let (old, new) = (in_one_line(old, verbose), in_one_line(new, verbose));
+    if verbose || old.chars().count().max(new.chars().count()) <= VALUE_WIDTH {
+        return (old, new);
+    }
+    let same = old.chars().zip(new.chars()).take_while(|(a, b)| a == b).count();
+    let from = if same < VALUE_WIDTH / 2 { 0 } else { same - VALUE_WIDTH / 3 };
+    (window(&old, from), window(&new, from))
+}
+
+fn in_one_line(value: &Value, verbose: bool) -> String {
+    match value {
+        Value::String(s) if is_digest(s) => digest(s, verbose).to_owned(),
         Value::String(s) => s.replace('\n', "⏎"),
         other => other.to_string(),
-    };
-    if verbose || text.chars().count() <= VALUE_WIDTH {
-        return text;
     }
-    let head: String = text.chars().take(VALUE_WIDTH - 1).collect();
-    format!("{head}…")
+}
+
+/// As much of a text as one line shows, from its character number `from`.
+fn window(text: &str, from: usize) -> String {
+    let head = if from > 0 { "…" } else { "" };
+    let rest: Vec<char> = text.chars().skip(from).collect();
+    if head.len().min(1) + rest.len() <= VALUE_WIDTH {
+        return format!("{head}{}", rest.into_iter().collect::<String>());
+    }
+    let shown: String = rest.into_iter().take(VALUE_WIDTH - 1 - head.len().min(1)).collect();
+    format!("{head}{shown}…")
 }
 
 fn is_digest(text: &str) -> bool {
@@ -91,7 +157,10 @@ pub(crate) fn reason(reason: &Reason, verbose: bool) -> String {
                 format!("{kind} changed")
             }
             (old, new) if !verbose && holds_digest(old) && holds_digest(new) => format!("{kind} {subject} changed"),
-            (old, new) => format!("{kind} {subject}: {} → {}", value(old, verbose), value(new, verbose)),
+            (old, new) => {
+                let (old, new) = values(old, new, verbose);
+                format!("{kind} {subject}: {old} → {new}")
+            }
         },
     }
 }
@@ -125,6 +194,17 @@ mod tests {
     }
 
     #[test]
+    fn a_chain_keeps_its_ends() {
+        let links = ["parse", "sessionize", "featurize", "train", "report"];
+        assert_eq!(chain(&links, 100), "parse → sessionize → featurize → train → report");
+        assert_eq!(chain(&links, 45), "parse → sessionize → … → train → report");
+        assert_eq!(chain(&links, 26), "parse → … → train → report");
+        assert_eq!(chain(&links, 25), "parse → … → report");
+        assert_eq!(chain(&links, 5), "parse → …");
+        assert_eq!(chain::<&str>(&[], 5), "");
+    }
+
+    #[test]
     fn a_reason_names_what_changed_from_what_to_what() {
         let of = |kind, old, new| reason(&Reason { kind, subject: "threshold.beta".into(), old, new }, false);
         assert_eq!(of(ReasonKind::Param, json!(1.5), json!(2)), "param threshold.beta: 1.5 → 2");
@@ -133,6 +213,15 @@ mod tests {
         assert_eq!(of(ReasonKind::Input, json!(a), json!(b)), "input threshold.beta changed");
         assert_eq!(of(ReasonKind::Input, json!(a), Value::Null), "input threshold.beta is gone");
         assert_eq!(of(ReasonKind::New, Value::Null, Value::Null), "never run before");
+    }
+
+    #[test]
+    fn long_values_are_shown_where_they_differ() {
+        let (old, new) = (format!("{}1{}", "a".repeat(90), "z".repeat(90)), format!("{}22", "a".repeat(90)));
+        let (old, new) = values(&json!(old), &json!(new), false);
+        assert_eq!(old, format!("…{}1{}…", "a".repeat(20), "z".repeat(37)));
+        assert_eq!(new, format!("…{}22", "a".repeat(20)));
+        assert_eq!(values(&json!(1), &json!("b"), false), ("1".to_owned(), "b".to_owned()));
     }
 
     #[test]

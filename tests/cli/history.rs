@@ -73,7 +73,7 @@ fn a_project_is_found_from_below_and_by_directory() {
 #[test]
 fn init_starts_a_project_once() {
     let project = Project::toy();
-    project.logweir(&["init", "fresh"]).ok();
+    project.logweir(&["init", "fresh", "--template", "anomalies"]).ok();
     project.logweir(&["-C", "fresh", "--profile", "demo", "plan"]).ok();
     project.logweir(&["init", "fresh"]).exits(2);
     project.write("my logs/app.log", "081109 203518 143 INFO dfs.DataNode$X: Receiving block blk_1 src: /1 dest: /2\n");

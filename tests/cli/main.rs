@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod errors;
+mod first_steps;
 mod history;
 mod incremental;
 mod interrupt;
 mod shapes;
 mod shipped;
 mod support;
+mod watch;
