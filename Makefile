@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test check bench bench-engine data serve dashboards clean bootstrap bootstrap-test
+.PHONY: help build run test check bench bench-engine soak data serve dashboards clean bootstrap bootstrap-test
 
 ARGS ?=
 
@@ -25,6 +25,9 @@ check: bootstrap ## Format, lints and documentation, warnings as errors
 
 bench: build ## Time the engine against ninja and make, and the pipeline on a simulated log of a million lines
 	@scripts/bench.sh $(ARGS)
+
+soak: build ## Kill a real run with SIGKILL at random instants (N=1000 times); each next run must put everything right
+	@scripts/soak.sh $(or $(N),1000)
 
 bench-engine: build ## The table of docs/benchmarks.md: the engine beside ninja, make, DVC and Snakemake (half an hour)
 	@. scripts/env.sh; scripts/bench-engine.py --logweir "$$logweir" --peers ninja,make,dvc,snakemake --stages 100,1000,10000 --most 100000 --file 2 $(ARGS)

@@ -130,6 +130,8 @@ pub(crate) enum Command {
   logweir verify reports/metrics.json   one artifact
   logweir verify --repair               and put right what the store allows")]
     Verify(VerifyArgs),
+    /// Say what nothing needs any more in the store; with --yes remove it
+    Gc(GcArgs),
     /// Write a simulated cluster's log with labels
     #[command(after_help = "Examples:
   logweir simulate --sessions 2000 --out data/raw/simulated
@@ -300,6 +302,20 @@ pub(crate) struct VerifyArgs {
     /// Put right what store or disk allow
     #[arg(long)]
     pub(crate) repair: bool,
+}
+
+/// `gc`.
+#[derive(Debug, Args)]
+pub(crate) struct GcArgs {
+    /// Keep the artifacts of this many last runs of each pipeline that did something
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) keep_runs: usize,
+    /// Remove; without it only what would go is shown
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Only show what would go (the default)
+    #[arg(long, conflicts_with = "yes")]
+    pub(crate) dry_run: bool,
 }
 
 /// `simulate`.

@@ -3,6 +3,7 @@
 
 mod cancel;
 mod follow;
+mod gc;
 mod graph;
 mod history;
 mod init;
@@ -49,6 +50,7 @@ pub(crate) fn execute(cli: &Cli, screen: &Screen) -> Outcome {
         Command::Show(args) => history::show(&open(global)?, args, screen),
         Command::Restore(args) => history::restore(&open(global)?, args, screen),
         Command::Verify(args) => verify::verify(&open(global)?, args, screen),
+        Command::Gc(args) => gc::gc(&open(global)?, args, screen),
         Command::Simulate(args) => simulate::simulate(args, screen),
         Command::Score(args) => score::score(global, args, screen),
         Command::Stages(args) => stages::stages(args, screen),

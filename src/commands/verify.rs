@@ -34,6 +34,10 @@ fn page(report: &VerifyReport, screen: &Screen) -> String {
     for finding in &report.findings {
         table.row([paint.red(&kind(finding)), finding.path.clone(), finding.detail.clone()]);
     }
+    for stage in &report.not_reproducible {
+        let contents = format!("of `{}`: {} different contents under one key", stage.stage, stage.contents.len());
+        table.row([paint.yellow("not reproducible"), stage.path.clone(), contents]);
+    }
     for finding in &report.repaired {
         table.row([paint.green("repaired"), finding.path.clone(), finding.detail.clone()]);
     }

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::EngineError;
+use crate::failpoint;
 
 /// How long finished work may wait for its sync.
 const WINDOW: Duration = Duration::from_millis(200);
@@ -35,7 +36,9 @@ impl Committer {
             while let Ok(mut objects) = inbox.recv() {
                 objects.extend(inbox.try_iter().flatten());
                 sync_objects(&objects, &cache)?;
+                failpoint::hit("objects_synced");
                 log.sync_data()?;
+                failpoint::hit("log_synced");
             }
             Ok(())
         });

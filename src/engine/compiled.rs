@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::failpoint;
 use crate::key::SCHEMA;
 use crate::project::Project;
 use crate::spec::{self, Action, LoadOptions, SourceText, Spec, SpecErrors, StageSpec};
@@ -193,9 +194,11 @@ pub(crate) fn write_sealed(file: &Path, mut bytes: Vec<u8>) -> std::io::Result<(
         fs::create_dir_all(folder)?;
     }
     let temp = file.with_extension(format!("{}.tmp", std::process::id()));
-    let mut out = fs::File::create(&temp)?;
-    std::io::Write::write_all(&mut out, &bytes)?;
-    fs::rename(&temp, file)
+    failpoint::write("sealed_half", &temp, &bytes)?;
+    failpoint::hit("sealed_written");
+    fs::rename(&temp, file)?;
+    failpoint::hit("sealed_saved");
+    Ok(())
 }
 
 /// Returns the bytes without their digest, if it is theirs.

@@ -17,10 +17,8 @@ use crate::history::{RunDetail, RunInfo};
 use crate::index::Index;
 use crate::lineage::Lineage;
 use crate::lockfile::{self, LockFile};
-use crate::manifest::FileFact;
 use crate::plan::{self, Plan};
 use crate::project::{ProjectLock, host, new_temp, run_id, total_memory};
-use crate::publish::Placer;
 use crate::questions;
 use crate::quick::Glance;
 use crate::records::History;
@@ -224,7 +222,7 @@ impl Engine {
     /// As [`Engine::run`].
     pub fn run_after(
         &self,
-        glance: Option<Box<Glance<'_>>>,
+        mut glance: Option<Box<Glance<'_>>>,
         options: &RunOptions,
         sink: &dyn Sink,
         cancel: &AtomicBool,
@@ -232,7 +230,8 @@ impl Engine {
         let selected = self.select(&options.targets)?;
         let forced = self.forced(&options.force)?;
         let cache = self.cache();
-        let _lock = ProjectLock::take(&cache)?;
+        let handed_over = glance.as_mut().and_then(|glance| glance.lock.take());
+        let _lock = handed_over.map_or_else(|| ProjectLock::take(&cache), Ok)?;
         let (index, mut damage) = Index::open(&cache)?;
         let (writer, torn) = Writer::open(&cache, index.covered().head, index.covered().len)?;
         let run = run_id(&writer.head());
@@ -364,46 +363,9 @@ impl Engine {
         if options.repair {
             let temp = new_temp(&self.cache(), "repair")?;
             check.repair(&mut report, &temp)?;
+            let _ = fs::remove_dir_all(&temp);
         }
         Ok(report)
-    }
-
-    /// Places the outputs of every stage of a run (same forms as [`Engine::show`]) as they were then; takes the lock.
-    /// Returns the paths that were written.
-    ///
-    /// # Errors
-    /// Unknown run; an object is missing from the store.
-    pub fn restore_run(&self, run: &str) -> Result<Vec<String>, EngineError> {
-        let _lock = ProjectLock::take(&self.cache())?;
-        let history = self.history()?;
-        let run = history.find(run)?;
-        let temp = new_temp(&self.cache(), "restore")?;
-        let store = Store::new(&self.cache(), &temp, self.spec.hard_links);
-        let placer = Placer { store: &store, root: &self.project.root, temp: &temp };
-        let mut written = Vec::new();
-        for action in history.actions(&run)? {
-            for record in action.outputs.values() {
-                if placer.place(record, None)? {
-                    written.push(record.path.clone());
-                }
-            }
-        }
-        Ok(written)
-    }
-
-    /// Writes the content of an object (a file, or a directory by the digest of its manifest) to `to`, which must not
-    /// exist. For commands that use artifacts of a past run without touching the project's files.
-    ///
-    /// # Errors
-    /// The object is missing or corrupt.
-    pub fn materialise(&self, digest: &Digest, directory: bool, to: &Path) -> Result<(), EngineError> {
-        let store = Store::new(&self.cache(), &self.cache().join("tmp"), false);
-        if directory {
-            let manifest = store.manifest(digest)?;
-            return Ok(store.take_out_directory(&manifest, to, false)?);
-        }
-        let size = fs::metadata(store.path(digest)).map_err(|_| EngineError::MissingObject(*digest))?.len();
-        Ok(store.take_out(&FileFact { digest: *digest, size, executable: false }, to, false)?)
     }
 
     fn cache(&self) -> PathBuf {
@@ -479,7 +441,7 @@ impl Engine {
             prepared: &self.prepared,
             places: &self.places,
             env: &self.env,
-            store: Store::new(&cache, temp, self.spec.hard_links),
+            store: Store::new(&cache, temp, self.spec.link),
             memo: StatCache::open(&cache, rehash),
             pipeline: self.pipeline(),
             known: vec![None; self.spec.stages.len()],
@@ -491,7 +453,7 @@ impl Engine {
             forced,
             before: None,
         };
-        if let Some(Glance { snapshot, same }) = glance {
+        if let Some(Glance { snapshot, same, .. }) = glance {
             survey.begin_from(snapshot, same);
         }
         Ok(survey)
@@ -507,7 +469,7 @@ impl Engine {
     fn glance<'b>(&self, bytes: &'b [u8]) -> Option<Box<Glance<'b>>> {
         let snapshot = Snapshot::parse(bytes).filter(|snapshot| self.fits(snapshot))?;
         let same = snapshot.look(&self.places);
-        Some(Box::new(Glance { snapshot, same }))
+        Some(Box::new(Glance { snapshot, same, lock: None }))
     }
 
     /// Whether a snapshot is of this pipeline as it is now.

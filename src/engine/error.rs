@@ -120,6 +120,18 @@ pub enum EngineError {
     /// An object needed is neither in the store nor anywhere else.
     #[error("object {} is not in the store", .0.short())]
     MissingObject(Digest),
+    /// An object was removed by `gc`.
+    #[error("{}", removed(.digest, .when, .run.as_deref(), .path.as_deref()))]
+    Collected {
+        /// The object.
+        digest: Digest,
+        /// When (RFC 3339, UTC).
+        when: String,
+        /// The run that was to be restored.
+        run: Option<String>,
+        /// The output that was to be restored.
+        path: Option<String>,
+    },
     /// The disk, a permission or another part of the system.
     #[error("cannot {what} `{}`: {source}", .path.display())]
     Io {
@@ -181,6 +193,7 @@ impl EngineError {
             | Self::Frozen { .. }
             | Self::PlanChanged { .. }
             | Self::MissingObject(_)
+            | Self::Collected { .. }
             | Self::Changing(_)
             | Self::Io { .. }
             | Self::Tool { .. } => 3,
@@ -204,11 +217,16 @@ impl EngineError {
             Self::Frozen { .. } => "restore the outputs, or set `frozen: false` to let the stage run".into(),
             Self::PlanChanged { .. } => "make a new plan with `logweir plan --out FILE`".into(),
             Self::MissingObject(_) => "run the stage again: its inputs and parameters are recorded".into(),
+            Self::Collected { run, .. } => {
+                let run = run.as_deref().unwrap_or("RUN");
+                format!(
+                    "`logweir show {run}` says with which parameters and inputs it was made: with those the next run makes \
+                     it again; `logweir gc --keep-runs N` keeps more runs"
+                )
+            }
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied => "check the owner and mode of the folder".into(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    "free some space; what was finished is kept, the rest runs again".into()
-                }
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FREE_SPACE.into(),
                 io::ErrorKind::ReadOnlyFilesystem => "the project must lie on a writable disk".into(),
                 io::ErrorKind::NotFound => "check that the path is right and all of its folders are there".into(),
                 io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
@@ -229,6 +247,16 @@ impl EngineError {
             }
         })
     }
+}
+
+/// What to do about a full disk.
+const FREE_SPACE: &str = "free some space (`logweir gc` may); what was finished is kept, the rest runs again";
+
+/// Returns a hint for a stage's own error, if its cause asks for one.
+pub(crate) fn help_for_cause(error: &anyhow::Error) -> Option<String> {
+    let full = |e: &io::Error| matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let plain = || error.chain().any(|e| e.downcast_ref::<io::Error>().is_some_and(full)).then(|| FREE_SPACE.into());
+    error.downcast_ref::<EngineError>().map_or_else(plain, EngineError::help)
 }
 
 /// Marks a stage's failure as one of the environment (a database that cannot be reached, a full disk): the program's
@@ -269,6 +297,14 @@ fn few(files: &[String]) -> String {
     text
 }
 
+fn removed(digest: &Digest, when: &str, run: Option<&str>, path: Option<&str>) -> String {
+    let what = match (run, path) {
+        (Some(run), Some(path)) => format!("`{path}` of run {run}"),
+        _ => format!("object {}", digest.short()),
+    };
+    format!("{what} is no longer in the store: `logweir gc` removed it at {when}")
+}
+
 fn missing(inputs: &[MissingInput]) -> String {
     let lines: Vec<String> = inputs
         .iter()
@@ -302,6 +338,12 @@ mod tests {
             EngineError::PlanFile { path: path(), message: text() },
             EngineError::LockFile { path: path(), why: text() },
             EngineError::MissingObject(Digest::of_bytes(b"x")),
+            EngineError::Collected {
+                digest: Digest::of_bytes(b"x"),
+                when: String::new(),
+                run: Some(String::new()),
+                path: None,
+            },
             EngineError::Changing(path()),
             EngineError::Tool { tool: text(), stage: text(), why: text() },
             EngineError::Effect { stage: text(), why: text() },
@@ -336,6 +378,7 @@ mod tests {
             EngineError::Effect { .. } => 16,
             EngineError::Internal(_) => 17,
             EngineError::Io { .. } => 18,
+            EngineError::Collected { .. } => 19,
         }
     }
 
@@ -343,7 +386,7 @@ mod tests {
     fn every_error_says_what_to_do_next() {
         let all = all();
         let numbers: std::collections::BTreeSet<usize> = all.iter().map(number).collect();
-        assert_eq!(numbers, (0..=18).collect(), "every variant is here");
+        assert_eq!(numbers, (0..=19).collect(), "every variant is here");
         for error in all {
             let help = error.help().unwrap_or_default();
             assert!(!help.is_empty(), "{error:?} has no help");

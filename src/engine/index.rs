@@ -6,13 +6,15 @@
 //! file is rewritten only when there are many of them, so a run that does little writes little. What the log reached is
 //! also noted after every run in the small file `cache/head`, so that a cut of lines the index has not covered shows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::EngineError;
+use crate::failpoint;
 use crate::fast::FastMap;
+use crate::history::OutputRecord;
 use crate::manifest::FileFact;
 use crate::runlog::{self, ActionEntry, Entry, RunEntry};
 
@@ -27,6 +29,13 @@ pub struct ResultOutput {
     pub fact: FileFact,
     /// Whether it is a directory.
     pub directory: bool,
+}
+
+impl From<&OutputRecord> for ResultOutput {
+    fn from(output: &OutputRecord) -> Self {
+        let OutputRecord { digest, size, executable, .. } = *output;
+        Self { fact: FileFact { digest, size, executable }, directory: output.is_directory() }
+    }
 }
 
 /// What an executed action gave.
@@ -207,11 +216,7 @@ impl Index {
 
     /// Adds an action just appended to the log at `at`.
     pub fn add_action(&mut self, at: u64, action: &ActionEntry) {
-        let output = |o: &crate::history::OutputRecord| ResultOutput {
-            fact: FileFact { digest: o.digest, size: o.size, executable: o.executable },
-            directory: o.is_directory(),
-        };
-        let outputs = action.outputs.iter().map(|(slot, o)| (slot.clone(), output(o))).collect();
+        let outputs = action.outputs.iter().map(|(slot, o)| (slot.clone(), o.into())).collect();
         self.actions.insert(action.key, ActionResult { at, seconds: action.seconds, outputs });
         let (pipeline, stage) = (&action.pipeline, &action.stage);
         self.stages.insert(stage_digest(pipeline, stage), at);
@@ -223,6 +228,30 @@ impl Index {
     pub fn add_run(&mut self, at: u64, run: &RunEntry) {
         self.runs.push(at);
         self.last.insert(run.info.pipeline.clone(), LastRun { at, map: run.map });
+    }
+
+    /// Leaves only these results and forgets the names of actions (pipeline, stage, key) that are gone, unless an
+    /// action of the same name stays; writes the file.
+    ///
+    /// # Errors
+    /// The cache folder is not writable.
+    pub(crate) fn compact<'n>(
+        &mut self,
+        results: BTreeMap<Digest, ActionResult>,
+        gone: impl Iterator<Item = (&'n str, &'n str, &'n Digest)>,
+        staying: impl Iterator<Item = (&'n str, &'n str, &'n Digest)>,
+    ) -> Result<(), EngineError> {
+        let name = |(pipeline, stage, key): (&str, &str, &Digest)| action_digest(pipeline, stage, key);
+        let mut forget: BTreeSet<Digest> = gone.map(name).collect();
+        for action in staying {
+            forget.remove(&name(action));
+        }
+        let old = std::mem::take(&mut self.base);
+        let newer = std::mem::take(&mut self.stages);
+        self.stages = old.stages().chain(newer).filter(|(name, _)| !forget.contains(name)).collect();
+        self.actions = results.into_iter().collect();
+        self.promised = None;
+        self.save()
     }
 
     /// Takes note of how far the log goes now.
@@ -247,8 +276,11 @@ impl Index {
             return Ok(());
         }
         let temp = self.file.with_extension(format!("{}.tmp", std::process::id()));
-        fs::write(&temp, self.encode()).map_err(EngineError::io("write", &temp))?;
-        fs::rename(&temp, &self.file).map_err(EngineError::io("write", &self.file))
+        failpoint::write("index_half", &temp, &self.encode()).map_err(EngineError::io("write", &temp))?;
+        failpoint::hit("index_written");
+        fs::rename(&temp, &self.file).map_err(EngineError::io("write", &self.file))?;
+        failpoint::hit("index_saved");
+        Ok(())
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -303,12 +335,21 @@ fn cut(covered: &Covered) -> String {
 pub(crate) fn note_head(cache: &Path, covered: &Covered) -> Result<(), EngineError> {
     let (path, temp) = (cache.join("head"), cache.join(format!("head.{}.tmp", std::process::id())));
     let Covered { len, lines, last, head } = covered;
-    let write = || fs::write(&temp, format!("{len} {lines} {last} {head}\n")).and_then(|()| fs::rename(&temp, &path));
-    write().map_err(EngineError::io("write", &path))
+    let text = format!("{len} {lines} {last} {head}");
+    // With a check of its own: a byte that flips here must not pass for a log that was cut.
+    let text = format!("{text} {}\n", Digest::of_bytes(text.as_bytes()).short());
+    let write = || failpoint::write("head_half", &temp, text.as_bytes()).and_then(|()| fs::rename(&temp, &path));
+    write().map_err(EngineError::io("write", &path))?;
+    failpoint::hit("head_saved");
+    Ok(())
 }
 
 fn noted_head(cache: &Path) -> Option<Covered> {
     let text = fs::read_to_string(cache.join("head")).ok()?;
+    let (text, check) = text.trim_end().rsplit_once(' ')?;
+    if Digest::of_bytes(text.as_bytes()).short() != check {
+        return None;
+    }
     let mut words = text.split_whitespace();
     let mut number = || words.next()?.parse().ok();
     let (len, lines, last) = (number()?, number()?, number()?);

@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::EngineError;
+use crate::failpoint;
 use crate::fast::FastMap;
 use crate::history::OutputRecord;
 
@@ -126,9 +126,11 @@ pub fn write_text(text: &str, path: &Path) -> Result<(), EngineError> {
         return Ok(());
     }
     let temp = path.with_extension(format!("lock.{}.tmp", std::process::id()));
-    let write = || fs::File::create(&temp)?.write_all(text.as_bytes());
-    write().map_err(EngineError::io("write", &temp))?;
-    fs::rename(&temp, path).map_err(EngineError::io("write", path))
+    failpoint::write("lock_file_half", &temp, text.as_bytes()).map_err(EngineError::io("write", &temp))?;
+    failpoint::hit("lock_file_written");
+    fs::rename(&temp, path).map_err(EngineError::io("write", path))?;
+    failpoint::hit("lock_file_placed");
+    Ok(())
 }
 
 impl LockFile {

@@ -3,9 +3,12 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::digest::Digest;
 use crate::error::EngineError;
+use crate::failpoint;
+use crate::leftovers;
 
 /// A project folder and one of its pipeline files.
 #[derive(Clone, Debug)]
@@ -119,6 +122,9 @@ fn holder(lock: &Path) -> Result<Option<Option<u32>>, EngineError> {
     }
 }
 
+/// How long a lock may outlive its process.
+const PASSING: Duration = Duration::from_secs(2);
+
 /// The lock of a project: held by one writing process, gone with it.
 pub(crate) struct ProjectLock {
     file: fs::File,
@@ -143,16 +149,25 @@ impl ProjectLock {
             .write(true)
             .open(&path)
             .map_err(EngineError::io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                let pid = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
-                return Err(EngineError::Locked { lock: path, pid });
+        let asked = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(fs::TryLockError::WouldBlock) => {
+                    let pid = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+                    // A command that the dead process had just forked holds the lock until it executes.
+                    let passing = pid.is_none_or(|pid: u32| !leftovers::lives(pid)) && asked.elapsed() < PASSING;
+                    if !passing {
+                        return Err(EngineError::Locked { lock: path, pid });
+                    }
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(fs::TryLockError::Error(e)) => return Err(EngineError::io("lock", &path)(e)),
             }
-            Err(fs::TryLockError::Error(e)) => return Err(EngineError::io("lock", &path)(e)),
         }
         let mut write = || file.set_len(0).and_then(|()| file.write_all(std::process::id().to_string().as_bytes()));
         write().map_err(EngineError::io("write", &path))?;
+        failpoint::hit("lock_taken");
         Ok(Self { file })
     }
 }
@@ -160,15 +175,10 @@ impl ProjectLock {
 /// Makes a run's temporary folder, and removes what killed runs left: the lock is held.
 pub(crate) fn new_temp(cache: &Path, run: &str) -> Result<PathBuf, EngineError> {
     let all = cache.join("tmp");
-    if let Ok(entries) = fs::read_dir(&all) {
-        for entry in entries.flatten() {
-            // Leftovers only take space; what cannot be removed now may be later.
-            let path = entry.path();
-            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        }
-    }
+    leftovers::clear(cache);
     let temp = all.join(run);
     fs::create_dir_all(&temp).map_err(EngineError::io("make", &temp))?;
+    failpoint::hit("temp_made");
     Ok(temp)
 }
 

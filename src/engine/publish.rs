@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::EngineError;
+use crate::failpoint;
 use crate::history::OutputRecord;
 use crate::manifest::{FileFact, Manifest};
 use crate::statcache::Stat;
@@ -130,10 +131,12 @@ impl Placer<'_> {
         }
         let temp = self.beside(&dest)?;
         self.store.take_out(fact, &temp, true)?;
+        failpoint::hit("copy_made");
         fs::rename(&temp, &dest).map_err(|e| {
             let _ = fs::remove_file(&temp);
             TakeError::Other(other("write")(e))
         })?;
+        failpoint::hit("file_placed");
         Ok(true)
     }
 
@@ -149,7 +152,9 @@ impl Placer<'_> {
         }
         let temp = self.beside(&dest)?;
         let built = self.store.take_out_directory(manifest, &temp, true);
+        failpoint::hit("directory_built");
         let placed = built.and_then(|()| swap(&temp, &dest).map_err(|e| TakeError::Other(other("write")(e))));
+        failpoint::hit("directory_placed");
         // After the swap this holds the old content.
         let _ = fs::remove_dir_all(&temp);
         placed.map(|()| true)
@@ -221,7 +226,7 @@ pub fn store_output(
 ) -> Result<(OutputRecord, Option<Manifest>), EngineError> {
     let (Made::Scratch(at) | Made::InPlace(at)) = *made;
     let enter = |file: &Path, fact: &FileFact| match made {
-        Made::Scratch(_) => store.take_in(file, fact),
+        Made::Scratch(_) => store.take_in(file, fact).map(Some),
         Made::InPlace(_) => store.copy_in(file, fact),
     };
     if path.ends_with('/') {
@@ -248,6 +253,7 @@ pub fn store_output(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::Link;
 
     fn text(path: &Path) -> String {
         fs::read_to_string(path).unwrap()
@@ -259,7 +265,7 @@ mod tests {
         let root = dir.path();
         let temp = root.join("cache/tmp");
         fs::create_dir_all(temp.join("out/sub")).unwrap();
-        let store = Store::new(&root.join("cache"), &temp, false);
+        let store = Store::new(&root.join("cache"), &temp, Link::Auto);
         let placer = Placer { store: &store, root, temp: &temp };
         fs::write(temp.join("out/a"), "one").unwrap();
         fs::write(temp.join("out/sub/b"), "two").unwrap();
@@ -295,7 +301,7 @@ mod tests {
         fs::create_dir_all(&out).unwrap();
         fs::write(root.join("outside"), "precious").unwrap();
         std::os::unix::fs::symlink(root.join("outside"), out.join("link")).unwrap();
-        let store = Store::new(root, root, false);
+        let store = Store::new(root, root, Link::Auto);
         store_output(&store, &Made::Scratch(&out), "d/", &mut Vec::new()).unwrap();
         assert_eq!(text(&root.join("outside")), "precious");
         std::os::unix::fs::symlink(&out, out.join("circle")).unwrap();

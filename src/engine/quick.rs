@@ -12,14 +12,18 @@ use crate::digest::Digest;
 use crate::engine::{RunOptions, RunSummary};
 use crate::error::EngineError;
 use crate::event::{Decision, Event, Sink};
+use crate::failpoint;
 use crate::history::RunInfo;
 use crate::index::{self, Covered};
 use crate::lockfile::{LockFile, Top};
 use crate::project::{ProjectLock, host, run_id};
 use crate::runlog::{self, Entry, RunEntry, Writer};
+use crate::runmap;
 use crate::shell;
 use crate::snapshot::Snapshot;
 use crate::sources::Places;
+use crate::spec::Link;
+use crate::store::Store;
 
 /// When the log has grown by more than this since the snapshot, a whole run makes a new one.
 const MOST_BEHIND: u64 = 256 << 10;
@@ -38,6 +42,8 @@ pub struct Glance<'b> {
     pub(crate) snapshot: Snapshot<'b>,
     /// By place.
     pub(crate) same: Vec<bool>,
+    /// The lock under which they were looked at: what another run changed in between would not be seen.
+    pub(crate) lock: Option<ProjectLock>,
 }
 
 /// Reads the snapshot of the last run, for [`run`]; nothing if there is none.
@@ -69,7 +75,7 @@ pub fn run<'b>(
         return Ok(Quick::Whole(None));
     }
     let (root, cache) = (reading.project.root(), reading.project.cache());
-    let _lock = ProjectLock::take(&cache)?;
+    let lock = ProjectLock::take(&cache)?;
     let Some(covered) = at_the_end_of_the_log(&cache, snapshot.covered()) else { return Ok(Quick::Whole(None)) };
     let lock_path = LockFile::path_for(reading.project.file());
     let Some(top) = Top::read(&lock_path) else { return Ok(Quick::Whole(None)) };
@@ -81,10 +87,15 @@ pub fn run<'b>(
     {
         return Ok(Quick::Whole(None));
     }
+    // A run must not name a map that is not there.
+    let store = Store::new(&cache, &cache.join("tmp"), Link::Auto);
+    if !runmap::objects(&map, &store).is_ok_and(|all| all.iter().all(|object| store.path(object).is_file())) {
+        return Ok(Quick::Whole(None));
+    }
     let places = Places::new_in(root, snapshot.roots().collect());
     let same = snapshot.look(&places);
     if same.contains(&false) {
-        return Ok(Quick::Whole(Some(Box::new(Glance { snapshot, same }))));
+        return Ok(Quick::Whole(Some(Box::new(Glance { snapshot, same, lock: Some(lock) }))));
     }
     if !same_tools(&snapshot, reading, root) {
         return Ok(Quick::Whole(None));
@@ -137,12 +148,15 @@ pub fn run<'b>(
     writer.append(&Entry::Run(Box::new(entry)))?;
     // The lock file must not know a line that a power cut could take.
     writer.sync()?;
+    failpoint::hit("quick_synced");
     let Covered { len: last, lines, .. } = covered;
     let reached = Covered { len: writer.len(), lines: lines + 1, last, head: writer.head() };
     index::note_head(&cache, &reached)?;
+    failpoint::hit("quick_noted");
     if owns_lock {
         top.set_head(&lock_path, &writer.head())?;
     }
+    failpoint::hit("quick_done");
     let RunInfo { run, executed, restored, fresh, failed, skipped, seconds, .. } = info.clone();
     sink.event(&Event::RunFinished { run, executed, restored, fresh, failed, skipped, seconds });
     Ok(Quick::Done(Box::new(RunSummary { info, internal: false, environment: false })))

@@ -13,6 +13,7 @@ use crate::index::Index;
 use crate::lineage::{ActionView, Records};
 use crate::runlog::{self, RunEntry};
 use crate::runmap::{self, RunMap};
+use crate::spec::Link;
 use crate::store::Store;
 
 /// The records of a project.
@@ -34,7 +35,7 @@ impl History {
     /// The run log cannot be read.
     pub fn open(root: &Path, cache: &Path) -> Result<Self, EngineError> {
         let (index, _) = Index::open(cache)?;
-        let store = Store::new(cache, &cache.join("tmp"), false);
+        let store = Store::new(cache, &cache.join("tmp"), Link::Auto);
         Ok(Self { root: root.to_path_buf(), cache: cache.to_path_buf(), store, index })
     }
 

@@ -7,7 +7,7 @@
 //! not fit the chain was done by somebody else and is never repaired silently.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::event::Reason;
+use crate::failpoint;
 use crate::history::{OutputRecord, RunInfo};
 use crate::index::Covered;
 use crate::key::KeyRecord;
@@ -265,9 +266,10 @@ impl Writer {
             file.seek(SeekFrom::Start(len)).map_err(EngineError::io("read", &path))?;
             file.read_to_end(&mut tail).map_err(EngineError::io("read", &path))?;
             let aside = cache.join(format!("torn-{len}-{}", Digest::of_bytes(&tail).short()));
-            let keep = || fs::File::create(&aside)?.write_all(&tail);
-            keep().map_err(EngineError::io("write", &aside))?;
+            failpoint::write("torn_half", &aside, &tail).map_err(EngineError::io("write", &aside))?;
+            failpoint::hit("torn_kept");
             file.set_len(len).map_err(EngineError::io("write", &path))?;
+            failpoint::hit("torn_cut");
             torn = Some(aside);
         }
         file.seek(SeekFrom::Start(len)).map_err(EngineError::io("write", &path))?;
@@ -281,6 +283,9 @@ impl Writer {
     pub fn append(&mut self, entry: &Entry) -> Result<u64, EngineError> {
         let line = entry.line(&self.head);
         let offset = self.len;
+        let action = matches!(entry, Entry::Action(_));
+        failpoint::hit(if action { "action_before" } else { "run_before" });
+        failpoint::torn(if action { "action_half" } else { "run_half" }, line.as_bytes(), |h| self.file.write_all(h));
         if let Err(e) = self.file.write_all(line.as_bytes()) {
             let _ = self.file.set_len(offset);
             let _ = self.file.seek(SeekFrom::Start(offset));
@@ -288,6 +293,7 @@ impl Writer {
         }
         self.len += line.len() as u64;
         self.head = Digest::of_bytes(&line.as_bytes()[..line.len() - 1]);
+        failpoint::hit(if action { "action_after" } else { "run_after" });
         Ok(offset)
     }
 
@@ -361,6 +367,8 @@ pub fn check(cache: &Path, mut take: impl FnMut(u64, &Digest, Entry)) -> Result<
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::fs;
+
     use super::*;
     use crate::key::SCHEMA;
 

@@ -107,6 +107,14 @@ pub fn objects(root: &Digest, store: &Store) -> Result<Vec<Digest>, EngineError>
     Ok(all)
 }
 
+/// Reads one chunk of a map.
+///
+/// # Errors
+/// It is missing or corrupt.
+pub(crate) fn chunk(digest: &Digest, store: &Store) -> Result<RunMap, EngineError> {
+    read(digest, store)
+}
+
 /// Reads a map.
 ///
 /// # Errors
@@ -131,7 +139,7 @@ mod tests {
     #[test]
     fn runs_share_what_they_have_in_common() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(dir.path(), dir.path(), false);
+        let store = Store::new(dir.path(), dir.path(), crate::spec::Link::Auto);
         let entry = |n: u64| MapEntry {
             decision: Decision::Fresh,
             key: Some(Digest::of_bytes(&n.to_le_bytes())),

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::EngineError;
+use crate::failpoint;
 use crate::fast::{FastMap, FastSet};
 use crate::manifest::FileFact;
 use crate::snapshot::State;
@@ -341,8 +342,11 @@ fn read(file: &Path) -> FastMap<Box<str>, Entry> {
 
 fn write<'e>(file: &Path, entries: impl Iterator<Item = (&'e str, &'e Entry)>) -> io::Result<()> {
     let temp = file.with_extension(format!("{}.tmp", std::process::id()));
-    fs::write(&temp, encode(entries.collect()))?;
-    fs::rename(&temp, file)
+    failpoint::write("memo_half", &temp, &encode(entries.collect()))?;
+    failpoint::hit("memo_written");
+    fs::rename(&temp, file)?;
+    failpoint::hit("memo_saved");
+    Ok(())
 }
 
 /// Returns the file system's clock: the time of a file just written in `cache`.

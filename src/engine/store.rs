@@ -5,14 +5,16 @@
 //! is hashed on the way. Making objects durable is the caller's part (`execute` syncs in groups).
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::digest::Digest;
 use crate::error::EngineError;
+use crate::failpoint;
 use crate::manifest::{FileFact, Manifest};
+use crate::spec::Link;
 
 /// Why an object cannot be taken out of the store.
 #[derive(Debug)]
@@ -39,15 +41,18 @@ impl From<TakeError> for EngineError {
 pub struct Store {
     objects: PathBuf,
     temp: PathBuf,
-    hard_links: bool,
+    link: Link,
 }
+
+/// How much a plain copy reads at once.
+const BUFFER: usize = 256 << 10;
 
 static TEMPS: AtomicU64 = AtomicU64::new(0);
 
 impl Store {
     /// Makes a store in a cache folder, with `temp` on the same disk for files in the making.
-    pub fn new(cache: &Path, temp: &Path, hard_links: bool) -> Self {
-        Self { objects: cache.join("objects"), temp: temp.to_path_buf(), hard_links }
+    pub fn new(cache: &Path, temp: &Path, link: Link) -> Self {
+        Self { objects: cache.join("objects"), temp: temp.to_path_buf(), link }
     }
 
     /// Returns the folder of all objects.
@@ -71,15 +76,12 @@ impl Store {
         self.manifest(digest).is_ok_and(|m| m.files.values().all(|f| self.holds(&f.digest, f.size)))
     }
 
-    /// Moves a finished file into the store; returns the object's path if it is new.
+    /// Moves a finished file into the store; returns the object's path. An object that is there already is replaced:
+    /// it costs no more than to remove the file, and heals one that was corrupted and kept its length.
     ///
     /// # Errors
     /// The store is not writable.
-    pub fn take_in(&self, file: &Path, fact: &FileFact) -> Result<Option<PathBuf>, EngineError> {
-        if self.holds(&fact.digest, fact.size) {
-            let _ = fs::remove_file(file);
-            return Ok(None);
-        }
+    pub fn take_in(&self, file: &Path, fact: &FileFact) -> Result<PathBuf, EngineError> {
         fs::set_permissions(file, fs::Permissions::from_mode(0o444)).map_err(EngineError::io("set mode of", file))?;
         let object = self.path(&fact.digest);
         match fs::rename(file, &object) {
@@ -91,7 +93,8 @@ impl Store {
             }
             Err(e) => return Err(EngineError::io("write", &object)(e)),
         }
-        Ok(Some(object))
+        failpoint::hit("object_stored");
+        Ok(object)
     }
 
     /// Copies a file that must stay where it is into the store; returns the object's path if it is new.
@@ -99,16 +102,20 @@ impl Store {
     /// # Errors
     /// The store is not writable, or the file changed since it was hashed.
     pub fn copy_in(&self, file: &Path, fact: &FileFact) -> Result<Option<PathBuf>, EngineError> {
-        if self.holds(&fact.digest, fact.size) {
+        let object = self.path(&fact.digest);
+        if self.holds(&fact.digest, fact.size) && Digest::of_file(&object).is_ok_and(|digest| digest == fact.digest) {
             return Ok(None);
         }
         let temp = self.temp_path();
-        reflink_copy::reflink_or_copy(file, &temp).map_err(EngineError::io("copy", file))?;
-        if Digest::of_file(&temp).map_err(EngineError::io("read", &temp))? != fact.digest {
+        let copied = self.copy(file, &temp).map_err(EngineError::io("copy", file)).and_then(|()| {
+            let digest = Digest::of_file(&temp).map_err(EngineError::io("read", &temp))?;
+            if digest == fact.digest { Ok(()) } else { Err(EngineError::Changing(file.to_path_buf())) }
+        });
+        if let Err(error) = copied {
             let _ = fs::remove_file(&temp);
-            return Err(EngineError::Changing(file.to_path_buf()));
+            return Err(error);
         }
-        self.take_in(&temp, fact)
+        self.take_in(&temp, fact).map(Some)
     }
 
     /// Stores bytes; returns their digest, and the object's path if it is new.
@@ -118,13 +125,17 @@ impl Store {
     pub fn put(&self, bytes: &[u8]) -> Result<(Digest, Option<PathBuf>), EngineError> {
         let digest = Digest::of_bytes(bytes);
         let fact = FileFact { digest, size: bytes.len() as u64, executable: false };
-        if self.holds(&digest, fact.size) {
+        // Compared, not only looked for: one that was corrupted and kept its length is written anew.
+        if fs::read(self.path(&digest)).is_ok_and(|there| there == bytes) {
             return Ok((digest, None));
         }
         let temp = self.temp_path();
-        let write = || fs::File::create(&temp)?.write_all(bytes);
-        write().map_err(EngineError::io("write", &temp))?;
-        Ok((digest, self.take_in(&temp, &fact)?))
+        if let Err(e) = failpoint::write("object_half", &temp, bytes) {
+            let _ = fs::remove_file(&temp);
+            return Err(EngineError::io("write", &temp)(e));
+        }
+        failpoint::hit("object_written");
+        Ok((digest, Some(self.take_in(&temp, &fact)?)))
     }
 
     /// Reads a small object.
@@ -161,10 +172,11 @@ impl Store {
         if !self.holds(&fact.digest, fact.size) {
             return Err(TakeError::Missing(fact.digest));
         }
-        let linked = self.hard_links && shared && !fact.executable && fs::hard_link(&object, to).is_ok();
-        if !linked {
-            reflink_copy::reflink_or_copy(&object, to)
-                .map_err(|e| TakeError::Other(EngineError::io("write", to)(e)))?;
+        let hard = self.link == Link::Hard && shared && !fact.executable;
+        let linked = hard && fs::hard_link(&object, to).is_ok();
+        if !linked && let Err(e) = self.copy(&object, to) {
+            let _ = fs::remove_file(to);
+            return Err(TakeError::Other(EngineError::io("write", to)(e)));
         }
         let digest = Digest::of_file(to).map_err(|e| TakeError::Other(EngineError::io("read", to)(e)))?;
         if digest != fact.digest {
@@ -200,6 +212,22 @@ impl Store {
         Ok(())
     }
 
+    /// Copies a file, sharing its blocks where that is wanted and can be.
+    fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if self.link != Link::Copy {
+            return reflink_copy::reflink_or_copy(from, to).map(drop);
+        }
+        // By hand: the system's ways of copying may share blocks.
+        let (mut source, mut target) = (fs::File::open(from)?, fs::File::create(to)?);
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            match source.read(&mut buffer)? {
+                0 => return Ok(()),
+                read => target.write_all(&buffer[..read])?,
+            }
+        }
+    }
+
     /// Returns a new path for a file in the making.
     pub fn temp_path(&self) -> PathBuf {
         self.temp.join(format!("o{}-{}.tmp", std::process::id(), TEMPS.fetch_add(1, Ordering::Relaxed)))
@@ -213,7 +241,7 @@ mod tests {
     #[test]
     fn what_leaves_the_store_is_what_entered_and_a_corrupt_object_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(dir.path(), dir.path(), false);
+        let store = Store::new(dir.path(), dir.path(), Link::Auto);
         let (digest, new) = store.put(b"hello").unwrap();
         let object = new.unwrap();
         assert_eq!(store.put(b"hello").unwrap(), (digest, None));
@@ -235,7 +263,7 @@ mod tests {
     #[test]
     fn an_object_of_the_wrong_length_counts_as_missing_and_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(dir.path(), dir.path(), false);
+        let store = Store::new(dir.path(), dir.path(), Link::Auto);
         let digest = Digest::of_bytes(b"hello");
         let object = store.path(&digest);
         fs::create_dir_all(object.parent().unwrap()).unwrap();

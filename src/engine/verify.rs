@@ -9,13 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::EngineError;
+use crate::event::{Reason, ReasonKind};
 use crate::history::OutputRecord;
 use crate::lockfile::LockFile;
 use crate::manifest::FileFact;
 use crate::publish::{Placer, files_below, hash_directory, hash_file};
 use crate::records::History;
-use crate::runlog::{self, Entry};
+use crate::runlog::{self, ActionEntry, Entry};
 use crate::runmap;
+use crate::spec::Link;
 use crate::store::Store;
 
 /// What kind of difference was found.
@@ -51,6 +53,20 @@ pub struct Finding {
     pub detail: String,
 }
 
+/// An output that executions with one key gave with different bytes. No fault of the disk, so not a [`Finding`]; but
+/// what was made of it cannot be made again for sure.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NotReproducible {
+    /// The stage.
+    pub stage: String,
+    /// The output path.
+    pub path: String,
+    /// The key.
+    pub key: Digest,
+    /// The contents, in no order that means anything.
+    pub contents: BTreeSet<Digest>,
+}
+
 /// What `verify` looked at and found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct VerifyReport {
@@ -64,6 +80,9 @@ pub struct VerifyReport {
     pub log_entries: usize,
     /// Every difference; empty when all is well.
     pub findings: Vec<Finding>,
+    /// Outputs that are not reproducible, of stages that are not declared `always`.
+    #[serde(default)]
+    pub not_reproducible: Vec<NotReproducible>,
     /// Findings that were put right (only when asked to).
     pub repaired: Vec<Finding>,
 }
@@ -92,7 +111,7 @@ impl Check<'_> {
     /// Compares everything with its record. Nothing is taken from the stat memo: all is hashed again.
     pub(crate) fn run(&self) -> Result<VerifyReport, EngineError> {
         let mut report = VerifyReport::default();
-        let recorded = self.recorded()?;
+        let recorded = self.recorded();
         self.outputs(&recorded, &mut report);
         if self.everything {
             self.objects(&recorded, &mut report)?;
@@ -103,14 +122,20 @@ impl Check<'_> {
     }
 
     /// Returns the outputs that the last run of the pipeline left, with their stage.
-    fn recorded(&self) -> Result<Vec<(String, OutputRecord)>, EngineError> {
-        let Some(run) = self.history.last_of(&self.pipeline)? else { return Ok(Vec::new()) };
-        let actions = self.history.actions(&run)?;
+    fn recorded(&self) -> Vec<(String, OutputRecord)> {
+        let last = self.history.last_of(&self.pipeline);
+        let actions = last.and_then(|run| run.map_or(Ok(Vec::new()), |run| self.history.actions(&run)));
+        let Ok(actions) = actions else {
+            // The map of that run or an entry is lost, which is a finding of its own: the lock file knows the outputs.
+            let locked = self.lock.stages.iter().filter(|(stage, _)| self.stages.contains(*stage));
+            let outputs = locked.flat_map(|(stage, l)| l.outputs.values().map(|o| (stage.clone(), o.clone())));
+            return outputs.collect();
+        };
         let mut outputs = Vec::new();
         for action in actions.into_iter().filter(|action| self.stages.contains(&action.stage)) {
             outputs.extend(action.outputs.into_values().map(|output| (action.stage.clone(), output)));
         }
-        Ok(outputs)
+        outputs
     }
 
     fn outputs(&self, recorded: &[(String, OutputRecord)], report: &mut VerifyReport) {
@@ -214,6 +239,7 @@ impl Check<'_> {
         let mut first = None;
         let mut noted = Vec::new();
         let mut actions: BTreeMap<(String, String, Digest), BTreeMap<String, Digest>> = BTreeMap::new();
+        let mut contents = Contents::default();
         let (count, damage) = runlog::check(&self.history.cache, |_, digest, entry| {
             first.get_or_insert(*digest);
             heads.insert(*digest);
@@ -222,11 +248,13 @@ impl Check<'_> {
                     noted.extend(run.damage.iter().map(|what| format!("run {} found: {what}", run.info.run)));
                 }
                 Entry::Action(action) => {
+                    contents.add(&action);
                     let outputs = action.outputs.into_iter().map(|(slot, o)| (slot, o.digest)).collect();
                     actions.insert((action.pipeline, action.stage, action.key), outputs);
                 }
             }
         })?;
+        report.not_reproducible = contents.different();
         report.log_entries = usize::try_from(count).unwrap_or(usize::MAX);
         for damage in damage {
             report.findings.push(finding(FindingKind::LogBroken, log(damage.line), damage.what));
@@ -280,13 +308,13 @@ impl Check<'_> {
 
     /// Puts right what can be: outputs from the store, objects from outputs. The run log is never touched.
     pub(crate) fn repair(&self, report: &mut VerifyReport, temp: &Path) -> Result<(), EngineError> {
-        let store = Store::new(&self.history.cache, temp, false);
+        let store = Store::new(&self.history.cache, temp, Link::Auto);
         let placer = Placer { store: &store, root: &self.history.root, temp };
         for finding in report.findings.iter().filter(|f| f.kind == FindingKind::ObjectCorrupt) {
             let path = self.history.cache.join("objects").join(&finding.path);
             fs::remove_file(&path).map_err(EngineError::io("remove", &path))?;
         }
-        for (_, output) in self.recorded()? {
+        for (_, output) in self.recorded() {
             for (digest, relative) in missing_objects(&store, &output) {
                 let place = match &relative {
                     Some(relative) => self.history.root.join(&output.path).join(relative),
@@ -300,6 +328,10 @@ impl Check<'_> {
                 } else if place.is_dir() {
                     let manifest = hash_directory(&place).map_err(EngineError::io("read", &place))?;
                     if manifest.digest() == digest {
+                        // Which files it had was not known without it, so none of them was looked for.
+                        for (relative, fact) in &manifest.files {
+                            store.copy_in(&place.join(relative), fact)?;
+                        }
                         store.put(manifest.text().as_bytes())?;
                     }
                 }
@@ -310,8 +342,34 @@ impl Check<'_> {
         let before = std::mem::take(&mut report.findings);
         let after = self.run()?;
         report.repaired = before.into_iter().filter(|finding| !after.findings.contains(finding)).collect();
+        report.not_reproducible = after.not_reproducible;
         report.findings = after.findings;
         Ok(())
+    }
+}
+
+/// What each key gave, by stage and output path.
+#[derive(Default)]
+struct Contents(BTreeMap<(Digest, String, String), BTreeSet<Digest>>);
+
+impl Contents {
+    fn add(&mut self, action: &ActionEntry) {
+        let always = |reason: &Reason| reason.kind == ReasonKind::Forced && reason.subject.starts_with("always");
+        if action.reused_by.is_some() || action.reasons.iter().any(always) {
+            return;
+        }
+        for output in action.outputs.values() {
+            let name = (action.key, action.stage.clone(), output.path.clone());
+            self.0.entry(name).or_default().insert(output.digest);
+        }
+    }
+
+    fn different(self) -> Vec<NotReproducible> {
+        let different = self.0.into_iter().filter(|(_, contents)| contents.len() > 1);
+        let mut all: Vec<NotReproducible> =
+            different.map(|((key, stage, path), contents)| NotReproducible { stage, path, key, contents }).collect();
+        all.sort();
+        all
     }
 }
 

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::digest::Digest;
-use crate::error::{EngineError, Environment};
+use crate::error::{EngineError, Environment, help_for_cause};
+use crate::failpoint;
 use crate::history::OutputRecord;
 use crate::manifest::Manifest;
 use crate::memory::Watch;
@@ -123,7 +124,7 @@ impl Failure {
                 text.push_str(&format!("\n{cause}"));
             }
         }
-        if let Some(help) = error.downcast_ref::<EngineError>().and_then(EngineError::help) {
+        if let Some(help) = help_for_cause(error) {
             text.push_str(&format!("\nhint: {help}"));
         }
         let internal = error.downcast_ref::<EngineError>().is_some_and(|e| e.exit_code() == 70);
@@ -225,6 +226,7 @@ fn attempt(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> anyhow::Result
         scratch.insert(slot.clone(), path);
     }
     let inputs = with_documents(job)?;
+    failpoint::hit("scratch_made");
 
     let mut own = OwnWrites::default();
     let peak_memory = match &job.task {
@@ -238,6 +240,7 @@ fn attempt(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> anyhow::Result
         }
         Task::Restore(_) => unreachable!("restores do not come here"),
     };
+    failpoint::hit("stage_ran");
     let stored = peak_memory.and_then(|peak| Ok((store(job, &scratch, &own)?, peak)));
     match stored {
         Ok((success, peak_memory)) => Ok(Success { peak_memory, ..success }),
@@ -382,6 +385,7 @@ impl OwnWrites {
                 make(&folder)?;
                 let path = folder.join(slot);
                 fs::rename(&place, &path).map_err(EngineError::io("move aside", &place))?;
+                failpoint::hit("old_moved_aside");
                 aside = Some(path);
             }
             own.slots.insert(slot.clone(), aside);
@@ -441,9 +445,11 @@ fn store(job: &Job<'_>, scratch: &BTreeMap<String, PathBuf>, own: &OwnWrites) ->
     for manifest in &job.manifests {
         success.objects.extend(job.store.put(manifest.text().as_bytes())?.1);
     }
+    failpoint::hit("outputs_stored");
     let placer = Placer { store: job.store, root: job.root, temp: job.temp };
     for (slot, record) in success.outputs.iter().filter(|(slot, _)| !made[*slot].1) {
         placer.place(record, success.manifests.get(slot)).map_err(EngineError::from)?;
     }
+    failpoint::hit("outputs_placed");
     Ok(success)
 }

@@ -9,6 +9,7 @@ use crate::compiled::write_sealed;
 use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::event::{Decision, Event};
+use crate::failpoint;
 use crate::history::RunInfo;
 use crate::lockfile::{self, LockFile, LockedStage};
 use crate::runlog::{self, Entry, RunEntry};
@@ -35,6 +36,7 @@ impl Coordinator<'_, '_> {
         self.ended.info.finished = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
         let mut objects = Vec::new();
         let map = self.save_map(None, |index| !self.orders.selected[index], &mut objects)?;
+        failpoint::hit("map_saved");
         self.committer.add(objects);
         let roots = self.survey.places.all_named();
         let entry = RunEntry {

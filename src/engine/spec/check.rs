@@ -20,7 +20,7 @@ pub(super) struct Head {
     pub(super) name: String,
     pub(super) roots: IndexMap<String, PathBuf>,
     pub(super) pools: IndexMap<String, usize>,
-    pub(super) hard_links: bool,
+    pub(super) link: super::Link,
 }
 
 pub(super) const NAME_HELP: &str = "letters, digits, `_` and `-`, beginning with a letter or `_`";

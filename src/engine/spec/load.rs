@@ -89,7 +89,7 @@ fn read(
         name: head.name,
         roots: head.roots,
         pools: head.pools,
-        hard_links: head.hard_links,
+        link: head.link,
         stages: checked,
         overrides: options.sets.clone(),
         profile: options.profile.clone(),
@@ -210,7 +210,7 @@ fn head(document: Map<String, Value>, scope: &Scope<'_>, sources: &mut Sources) 
             name: String::new(),
             roots: names("roots").into_iter().map(|name| (name, Default::default())).collect(),
             pools: names("pools").into_iter().map(|name| (name, 1)).collect(),
-            hard_links: false,
+            link: raw::Link::default(),
         };
     };
     for (name, place) in &read.roots {
@@ -238,7 +238,7 @@ fn head(document: Map<String, Value>, scope: &Scope<'_>, sources: &mut Sources) 
         name: read.name.unwrap_or_else(|| "pipeline".to_owned()),
         roots: read.roots.into_iter().map(|(name, place)| (name, home(place).into())).collect(),
         pools: read.pools.into_iter().map(|(name, pool)| (name, pool.0.get())).collect::<IndexMap<_, _>>(),
-        hard_links: read.store.is_some_and(|store| store.link == raw::Link::Hard),
+        link: read.store.map(|store| store.link).unwrap_or_default(),
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) mod tests;
 
 pub use error::{Place, Problem, SpecError, SpecErrors, Text};
 pub use load::{LoadOptions, SourceText, load, load_with_dag};
+pub use raw::Link;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -188,8 +189,8 @@ pub struct Spec {
     pub roots: IndexMap<String, PathBuf>,
     /// Named pools and their sizes.
     pub pools: IndexMap<String, usize>,
-    /// Hard links instead of copies (`store: {link: hard}`).
-    pub hard_links: bool,
+    /// How a stored object becomes the file at its path (`store: {link: …}`).
+    pub link: Link,
     /// Stages in the order written (matrix combinations in order).
     pub stages: Vec<StageSpec>,
     /// Overrides given by `--set`, as given, and the profile: recorded in the run.

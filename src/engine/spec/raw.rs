@@ -8,8 +8,8 @@ use std::fmt;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
-use serde::Deserialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
 use super::units::{Memory, OneOrMany, Span, Threads};
@@ -191,9 +191,9 @@ pub(crate) struct RawStore {
 }
 
 /// How a stored object becomes the file at its path.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Link {
+pub enum Link {
     /// Reflink where the file system can, else copy.
     #[default]
     Auto,

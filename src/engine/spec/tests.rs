@@ -153,7 +153,7 @@ stages:
     sandbox: off
 ",
     );
-    assert_eq!((spec.name.as_str(), spec.hard_links, spec.pools["gpu"]), ("pipeline", true, 2));
+    assert_eq!((spec.name.as_str(), spec.link, spec.pools["gpu"]), ("pipeline", Link::Hard, 2));
     assert_eq!(spec.roots["raw"], std::path::Path::new("data/raw"));
     let stage = &spec.stages[0];
     let path = |root: Option<&str>, path: &str| ProjectPath { root: root.map(str::to_owned), path: path.to_owned() };

@@ -3,10 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod basics;
+mod complaints;
+mod crash;
+mod damage;
+mod disk;
 mod domain;
 mod failures;
+mod gc;
 mod history;
 mod nothing;
 mod random;
 mod shell;
+mod store;
 mod support;

@@ -175,6 +175,20 @@ pub(crate) fn registry(version: u32) -> Registry {
     registry
 }
 
+/// Reads the pipeline file of a project and hands it over, as the program does.
+pub(crate) fn read_at<T>(
+    root: &Path,
+    file: &str,
+    version: u32,
+    sets: &[String],
+    env: &BTreeMap<String, String>,
+    act: impl FnOnce(&Reading<'_>) -> T,
+) -> T {
+    let project = Project::find(root, Some(Path::new(".")), Some(Path::new(file))).unwrap();
+    let (text, registry) = (project.text().unwrap(), registry(version));
+    act(&Reading { project: &project, text: &text, profile: None, sets, registry: &registry, env })
+}
+
 /// What happened in a run.
 pub(crate) struct Ran {
     pub(crate) summary: RunSummary,
@@ -222,6 +236,13 @@ impl Ran {
     }
 }
 
+/// Returns a folder in memory where there is one: tests with many runs need no disk that really syncs.
+pub(crate) fn quick_folder() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let works = tempfile::tempdir_in(memory).is_ok();
+    if works { memory.to_path_buf() } else { std::env::temp_dir() }
+}
+
 /// A project in a temporary folder.
 pub(crate) struct Lab {
     pub(crate) dir: tempfile::TempDir,
@@ -233,7 +254,11 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) fn new(yaml: &str) -> Self {
-        let dir = tempfile::Builder::new().prefix("lab ").tempdir().unwrap();
+        Self::new_in(&std::env::temp_dir(), yaml)
+    }
+
+    pub(crate) fn new_in(folder: &Path, yaml: &str) -> Self {
+        let dir = tempfile::Builder::new().prefix("lab ").tempdir_in(folder).unwrap();
         let path = std::env::vars().find(|(name, _)| name == "PATH").map(|(_, value)| value).unwrap_or_default();
         let lab = Self {
             dir,
@@ -266,10 +291,7 @@ impl Lab {
 
     /// Reads the pipeline file and hands it over, as the program does.
     pub(crate) fn read_with<T>(&self, act: impl FnOnce(&Reading<'_>) -> T) -> T {
-        let project = Project::find(self.dir.path(), Some(Path::new(".")), Some(Path::new(&self.file))).unwrap();
-        let (text, registry) = (project.text().unwrap(), registry(self.version));
-        let (project, text, sets, env) = (&project, &*text, &*self.sets, &self.env);
-        act(&Reading { project, text, profile: None, sets, registry: &registry, env })
+        read_at(self.dir.path(), &self.file, self.version, &self.sets, &self.env, act)
     }
 
     pub(crate) fn engine(&self) -> Engine {
