@@ -78,6 +78,23 @@ pub struct Job<'a> {
     pub cancelled: &'a AtomicBool,
 }
 
+impl Job<'_> {
+    /// Folder of an output slot in scratch.
+    fn folder_of(&self, slot: &str) -> PathBuf {
+        self.scratch.join(format!("out.{slot}"))
+    }
+
+    /// Removes scratch if nothing was left in it, as usual, which needs no walk; returns whether it is gone.
+    fn scratch_is_empty(&self) -> bool {
+        self.outputs.keys().for_each(|slot| drop(fs::remove_dir(self.folder_of(slot))));
+        let _ = fs::remove_dir(self.scratch.join("tmp"));
+        match fs::remove_dir(&self.scratch) {
+            Ok(()) => true,
+            Err(e) => e.kind() == std::io::ErrorKind::NotFound,
+        }
+    }
+}
+
 /// What a worker says on the way.
 pub enum Note {
     /// Progress or a message of the stage.
@@ -155,7 +172,9 @@ pub fn perform(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> Outcome {
         _ => attempts(job, tell),
     };
     // What is left of scratch is removed at the start of the next run.
-    let _ = fs::remove_dir_all(&job.scratch);
+    if !job.scratch_is_empty() {
+        let _ = fs::remove_dir_all(&job.scratch);
+    }
     outcome
 }
 
@@ -211,14 +230,16 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
 }
 
 fn attempt(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> anyhow::Result<Success> {
-    if job.scratch.exists() {
-        fs::remove_dir_all(&job.scratch).map_err(EngineError::io("remove", &job.scratch))?;
+    let fresh = || fs::create_dir(&job.scratch).and_then(|()| fs::create_dir(job.scratch.join("tmp")));
+    if fresh().is_err() {
+        // An earlier attempt was here.
+        let _ = fs::remove_dir_all(&job.scratch);
+        make(&job.scratch.join("tmp"))?;
     }
     let home = job.scratch.join("tmp");
-    make(&home)?;
     let mut scratch = BTreeMap::new();
     for (slot, declared) in &job.outputs {
-        let folder = job.scratch.join("out").join(slot);
+        let folder = job.folder_of(slot);
         let name = declared.trim_end_matches('/').rsplit('/').next().unwrap_or(slot);
         let path = folder.join(name);
         make(if declared.ends_with('/') { &path } else { &folder })?;

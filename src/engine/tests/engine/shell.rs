@@ -140,3 +140,61 @@ fn an_executable_output_stays_executable_through_the_store() {
     assert!(fs::metadata(lab.path("out/o")).unwrap().permissions().mode() & 0o111 != 0);
     lab.settled();
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_program_started_without_bash_sees_what_bash_would_show_it() {
+    let yaml = |run: &str| {
+        format!(
+            "    run: {run}
+    in: {{ i: src/a.txt, t: tools/see }}
+    out: {{ o: out/o }}
+    env: [FLAG]
+"
+        )
+    };
+    let mut seen = Vec::new();
+    // `command` is a builtin, so the second goes through bash.
+    for run in ["'${in.t} ${out.o} ${in.i}'", "'command ${in.t} ${out.o} ${in.i}'"] {
+        let mut lab = one(&yaml(run));
+        lab.env.insert("FLAG".into(), "on it's".into());
+        lab.write(
+            "tools/see",
+            "#!/bin/sh\n{ echo \"$0 $2 $(pwd)\"; tr '\\0' '\\n' < /proc/$$/environ | sort; } > $1\n",
+        );
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(lab.path("tools/see"), fs::Permissions::from_mode(0o755)).unwrap();
+        lab.run();
+        let root = lab.dir.path().to_string_lossy().into_owned();
+        let run = fs::read_dir(lab.path("cache/logs")).into_iter().flatten().count();
+        assert_eq!(run, 0, "nothing was printed");
+        let scratch = |line: &str| {
+            if line.starts_with("HOME") || line.starts_with("TMPDIR") {
+                line.split('=').next().unwrap_or_default().to_owned()
+            } else {
+                line.replace(&root, "ROOT")
+            }
+        };
+        seen.push(lab.read("out/o").lines().map(scratch).collect::<Vec<_>>());
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert!(seen[0].contains(&"FLAG=on it's".to_owned()) && seen[0].contains(&"_=tools/see".to_owned()), "{seen:?}");
+}
+
+#[test]
+fn what_cannot_be_started_is_left_to_bash() {
+    for (run, status, says) in [
+        ("no-such-program ${in.i} ${out.o}", "127", "no-such-program: command not found"),
+        ("${in.i} ${out.o}", "126", "Permission denied"),
+    ] {
+        let lab = one(&format!("    run: '{run}'\n    in: {{ i: src/a.txt }}\n    out: {{ o: out/o }}\n"));
+        let errors = lab.run_with(&RunOptions::default()).errors();
+        assert!(errors.contains(&format!("exit status {status}")) && errors.contains(says), "{errors}");
+    }
+    let lab = one("    run: '${in.t} ${out.o}'\n    in: { t: tools/bare }\n    out: { o: out/o }\n");
+    lab.write("tools/bare", "echo \"${BASH_VERSION:+bash}\" > $1\n");
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(lab.path("tools/bare"), fs::Permissions::from_mode(0o755)).unwrap();
+    lab.run();
+    assert_eq!(lab.read("out/o"), "bash\n", "a script without a first line is run by bash, as bash does");
+}
