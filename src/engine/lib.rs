@@ -42,6 +42,7 @@ mod questions;
 pub mod records;
 pub mod runlog;
 pub mod runmap;
+pub mod sandbox;
 pub mod schedule;
 pub mod schema;
 pub mod shell;

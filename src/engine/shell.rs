@@ -6,7 +6,9 @@
 //! the log file handed to the command itself, `echo … > /dev/stderr` would empty it.) A command that prints nothing and
 //! works has no log file.
 
+mod escaped;
 mod output;
+mod tracer;
 mod words;
 
 use std::collections::BTreeMap;
@@ -19,8 +21,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+
+use crate::error::Environment;
 use crate::memory::peak_of;
+use crate::sandbox::{Rules, Undeclared};
 use output::Output;
+use tracer::Tracer;
 
 /// PATH where the environment has none.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -49,6 +56,26 @@ pub struct ShellJob<'a> {
     pub timeout: Option<Duration>,
     /// Set when the run is interrupted.
     pub cancelled: &'a AtomicBool,
+    /// What it may touch, if that is watched.
+    pub(crate) fence: Option<Fence>,
+}
+
+/// What a command may touch.
+pub(crate) struct Fence {
+    pub(crate) rules: Rules,
+    /// Whether it is held to that, or only watched.
+    pub(crate) strict: bool,
+}
+
+/// What is known of a command that worked.
+#[derive(Debug, Default)]
+pub struct Ran {
+    /// The most memory its process group was seen to have, in bytes.
+    pub peak: Option<u64>,
+    /// What it touched without declaring it.
+    pub undeclared: Undeclared,
+    /// Why it was not watched, though it was to be.
+    pub untraced: Option<String>,
 }
 
 /// How a command failed.
@@ -147,41 +174,90 @@ pub fn output_of(command: &str, root: &Path, home: &Path, path: Option<&str>) ->
     if output.status.success() { Ok(text) } else { Err(format!("{}: {text}", how(output.status))) }
 }
 
-/// Runs a command to its end. Returns the most memory its process group was seen to have, in bytes.
+/// Runs a command to its end.
 ///
 /// # Errors
 /// It cannot be started, fails, takes too long, or the run is interrupted.
-pub fn run(job: &ShellJob<'_>) -> Result<Option<u64>, ShellFailure> {
-    let plain = |message: String| ShellFailure { message, tail: Vec::new() };
-    let (reader, writer) = io::pipe().map_err(|e| plain(format!("cannot make a pipe: {e}")))?;
-    let mut child = start(job, &writer).map_err(|e| plain(format!("cannot start the command: {e}")))?;
+pub fn run(job: &ShellJob<'_>) -> anyhow::Result<Ran> {
+    let (reader, writer) = io::pipe().context("cannot make a pipe")?;
+    let Started { mut child, tracer, untraced } = start(job, &writer)?;
     drop(writer);
     let mut output = Output::new(reader, &job.log, &job.masked);
     let mut group = Group { child: &mut child, peak: None, next_look: Duration::from_millis(2) };
     let outcome = group.wait(job, &mut output);
     group.end();
     let peak = group.peak;
-    let tail = output.finish(!matches!(&outcome, Ok(status) if status.success()));
-    match outcome {
-        Ok(status) if status.success() => Ok(peak),
-        Ok(status) => Err(ShellFailure { message: format!("the command {}", how(status)), tail }),
-        Err(message) => Err(ShellFailure { message, tail }),
+    output.drain();
+    // Whoever still holds the pipe is not of the group; of a command that was stopped someone silent may be left too.
+    if output.is_open() || outcome.is_err() {
+        escaped::end(job.home);
     }
+    let traced = tracer.map_or(Ok(Undeclared::default()), Tracer::end);
+    let undeclared = traced.as_ref().cloned().unwrap_or_default();
+    // A name that was kept from the command cannot have reached its outputs.
+    let listing = |path: &String| path.ends_with('/');
+    let refused = job.fence.as_ref().is_some_and(|fence| fence.strict)
+        && !(undeclared.written.is_empty() && undeclared.read.iter().all(listing));
+    let failed = refused || traced.is_err() || !matches!(&outcome, Ok(status) if status.success());
+    let tail = output.finish(failed);
+    let message = match (outcome, traced) {
+        (_, Err(e)) => format!("the tracer of `sandbox` failed: {e}"),
+        (Ok(_), _) if refused => {
+            format!("touched what it does not declare (`sandbox: strict`)\n{}", undeclared.sentences().join("\n"))
+        }
+        (Ok(status), _) if status.success() => return Ok(Ran { peak, undeclared, untraced }),
+        (Ok(status), _) => {
+            let strict = job.fence.as_ref().is_some_and(|fence| fence.strict);
+            let refused = if strict { undeclared.sentences() } else { Vec::new() };
+            let hints = refused.iter().map(|text| format!("\n`sandbox: strict` refused: {text}"));
+            format!("the command {}{}", how(status), hints.collect::<String>())
+        }
+        (Err(message), _) => message,
+    };
+    Err(ShellFailure { message, tail }.into())
+}
+
+struct Started {
+    child: Child,
+    tracer: Option<Tracer>,
+    untraced: Option<String>,
 }
 
 /// Starts the command: the program itself where bash would do no more, else bash.
-fn start(job: &ShellJob<'_>, output: &PipeWriter) -> io::Result<Child> {
+fn start(job: &ShellJob<'_>, output: &PipeWriter) -> anyhow::Result<Started> {
     let launch = |mut command: Command| {
         command.stdout(output.try_clone()?).stderr(output.try_clone()?).process_group(0);
-        command.spawn()
+        let Some(fence) = &job.fence else {
+            return Ok(Started { child: command.spawn()?, tracer: None, untraced: None });
+        };
+        let (child, tracer) = tracer::spawn(command, fence)?;
+        Ok(Started { child, tracer: Some(tracer), untraced: None })
+    };
+    let cannot = |e: tracer::CannotStart| match e {
+        tracer::CannotStart::Program(e) => anyhow::Error::new(e).context("cannot start the command"),
+        tracer::CannotStart::Watch(why) => Environment::new(format!(
+            "`sandbox: strict` cannot be kept here: {why}; use `sandbox: warn` or `off`, or another machine"
+        ))
+        .into(),
     };
     if let Some(command) = direct(job)
-        && let Ok(child) = launch(command)
+        && let Ok(started) = launch(command)
     {
-        return Ok(child);
+        return Ok(started);
     }
     // What bash says of a program that it cannot start either is the error that users know.
-    launch(prepared(job.command, job.root, job.home, job.path, &job.env))
+    let bash = || prepared(job.command, job.root, job.home, job.path, &job.env);
+    match launch(bash()) {
+        Err(tracer::CannotStart::Watch(why)) if job.fence.as_ref().is_some_and(|fence| !fence.strict) => {
+            let mut command = bash();
+            let piped = output.try_clone().and_then(|out| Ok((out, output.try_clone()?)));
+            let (out, err) = piped.context("cannot make a pipe")?;
+            let child = command.stdout(out).stderr(err).process_group(0).spawn().context("cannot start the command")?;
+            let text = format!("nothing that the command touches is watched here (`sandbox: warn`): {why}");
+            Ok(Started { child, tracer: None, untraced: Some(text) })
+        }
+        other => other.map_err(cannot),
+    }
 }
 
 /// Returns the command as a program with its words and the environment that bash would give it.
@@ -309,6 +385,10 @@ fn watch(_: &Child) -> Option<OwnedFd> {
 mod tests {
     use super::*;
 
+    fn failure(job: &ShellJob<'_>) -> ShellFailure {
+        run(job).unwrap_err().downcast().unwrap()
+    }
+
     fn job<'a>(command: &'a str, dir: &'a Path, cancelled: &'a AtomicBool) -> ShellJob<'a> {
         ShellJob {
             command,
@@ -320,6 +400,7 @@ mod tests {
             log: dir.join("logs/log"),
             timeout: Some(Duration::from_secs(20)),
             cancelled,
+            fence: None,
         }
     }
 
@@ -346,11 +427,39 @@ mod tests {
         let env = fs::read_to_string(dir.path().join("env.txt")).unwrap();
         let names: Vec<&str> = env.lines().filter_map(|l| l.split('=').next()).collect();
         assert_eq!(names, ["HOME", "LANG", "PATH", "PWD", "SHLVL", "TMPDIR", "TZ", "_"]);
-        let failure = run(&job("echo secret hunter2; false | cat; echo no", dir.path(), &cancelled)).unwrap_err();
-        assert_eq!(failure.message, "the command ended with exit status 1");
-        assert_eq!(failure.tail, ["secret ***"]);
+        let failed = failure(&job("echo secret hunter2; false | cat; echo no", dir.path(), &cancelled));
+        assert_eq!(failed.message, "the command ended with exit status 1");
+        assert_eq!(failed.tail, ["secret ***"]);
         assert_eq!(fs::read_to_string(dir.path().join("logs/log")).unwrap(), "secret ***\n");
         assert!(run(&job("echo $UNSET", dir.path(), &cancelled)).is_err());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_that_left_the_group_ends_with_its_command() {
+        let dir = tempfile::tempdir().unwrap();
+        let cancelled = AtomicBool::new(false);
+        let runs = |pid: &str| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit(')').next().is_some_and(|rest| !rest.trim().is_empty() && !rest.trim().starts_with('Z'))
+        };
+        let mut silent = job(
+            "setsid sleep 30 >/dev/null 2>&1 & echo $! > pid; trap '' TERM; sleep 30 & wait; wait",
+            dir.path(),
+            &cancelled,
+        );
+        silent.timeout = Some(Duration::from_millis(500));
+        assert!(failure(&silent).message.contains("timeout"));
+        let first = fs::read_to_string(dir.path().join("pid")).unwrap();
+        run(&job("setsid sleep 30 & echo $! > pid", dir.path(), &cancelled)).unwrap();
+        let second = fs::read_to_string(dir.path().join("pid")).unwrap();
+        for pid in [first.trim(), second.trim()] {
+            let began = Instant::now();
+            while runs(pid) && began.elapsed() < Duration::from_secs(10) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            assert!(!runs(pid), "{pid}");
+        }
     }
 
     #[test]
@@ -361,10 +470,10 @@ mod tests {
         run(&job("sleep 30 & echo $! > pid", dir.path(), &cancelled)).unwrap();
         let mut late = job("sleep 30", dir.path(), &cancelled);
         late.timeout = Some(Duration::from_millis(100));
-        let failure = run(&late).unwrap_err();
-        assert!(failure.message.contains("timeout"), "{failure}");
+        let ended = failure(&late);
+        assert!(ended.message.contains("timeout"), "{ended}");
         let stop = AtomicBool::new(true);
-        assert_eq!(run(&job("sleep 30", dir.path(), &stop)).unwrap_err().message, "interrupted");
+        assert_eq!(failure(&job("sleep 30", dir.path(), &stop)).message, "interrupted");
         assert!(began.elapsed() < Duration::from_secs(15));
     }
 }

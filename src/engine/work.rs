@@ -16,13 +16,24 @@ use crate::history::OutputRecord;
 use crate::manifest::Manifest;
 use crate::memory::Watch;
 use crate::publish::{Made, Placer, store_output};
-use crate::shell::{self, ShellFailure, ShellJob};
+use crate::sandbox::{Rules, Undeclared, slot_for};
+use crate::shell::{self, Fence, Ran, ShellFailure, ShellJob};
+use crate::spec::Sandbox;
 use crate::stage::{InputFile, Stage, StageContext, StageMessage};
 use crate::statcache::Stat;
 use crate::store::{Store, TakeError};
 
 /// Progress closer together than this is dropped, but for the last.
 const PROGRESS_EVERY: Duration = Duration::from_millis(50);
+
+/// How long the second attempt is waited for; each further one twice as long.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait for another attempt.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How often a wait looks whether the run is interrupted.
+const LOOK: Duration = Duration::from_millis(50);
+/// How many undeclared paths of a stage are warned of one by one.
+const NAMED: usize = 20;
 
 /// What a worker does.
 pub enum Task<'a> {
@@ -64,6 +75,10 @@ pub struct Job<'a> {
     pub retries: u32,
     /// Time limit of a shell stage.
     pub timeout: Option<Duration>,
+    /// What a shell stage may touch beyond what it declares.
+    pub sandbox: Sandbox,
+    /// The user's home, which is no folder of tools.
+    pub user_home: Option<&'a str>,
     /// The project root.
     pub root: &'a Path,
     /// A private folder of this job, not there yet.
@@ -104,6 +119,7 @@ pub enum Note {
 }
 
 /// What a finished stage leaves.
+#[derive(Default)]
 pub struct Success {
     /// Outputs by slot.
     pub outputs: BTreeMap<String, OutputRecord>,
@@ -113,6 +129,8 @@ pub struct Success {
     pub objects: Vec<PathBuf>,
     /// Most memory it was seen to have, in bytes.
     pub peak_memory: Option<u64>,
+    /// What it touched without declaring it.
+    pub undeclared: Undeclared,
 }
 
 /// How a stage failed.
@@ -198,11 +216,12 @@ fn restore(job: &Job<'_>, outputs: &BTreeMap<String, OutputRecord>) -> Outcome {
             Err(TakeError::Other(error)) => return Outcome::Failed(error.into()),
         }
     }
-    Outcome::Done(Success { outputs: outputs.clone(), manifests, objects: Vec::new(), peak_memory: None })
+    Outcome::Done(Success { outputs: outputs.clone(), manifests, objects: Vec::new(), ..Success::default() })
 }
 
 fn attempts(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> Outcome {
     let mut left = job.retries;
+    let mut wait = FIRST_WAIT;
     loop {
         let result = catch_unwind(AssertUnwindSafe(|| attempt(job, tell)));
         let failure = match result {
@@ -217,8 +236,24 @@ fn attempts(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> Outcome {
             return Outcome::Failed(failure);
         }
         left -= 1;
-        tell(Note::Retry(failure));
+        tell(Note::Retry(failure.clone()));
+        if !pause(wait, job.cancelled) {
+            return Outcome::Failed(Failure { interrupted: true, ..failure });
+        }
+        wait = (wait * 2).min(LONGEST_WAIT);
     }
+}
+
+/// Waits before another attempt; returns whether the time passed without an interruption.
+fn pause(wait: Duration, cancelled: &AtomicBool) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < wait {
+        if cancelled.load(Ordering::Relaxed) {
+            return false;
+        }
+        std::thread::sleep(LOOK.min(wait));
+    }
+    !cancelled.load(Ordering::Relaxed)
 }
 
 fn message_of(panic: &(dyn Any + Send)) -> &str {
@@ -248,20 +283,21 @@ fn attempt(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> anyhow::Result
     let inputs = with_documents(job)?;
 
     let mut own = OwnWrites::default();
-    let peak_memory = match &job.task {
+    let ran = match &job.task {
         Task::Builtin(stage) => {
             let watch = Watch::begin();
-            run_builtin(job, *stage, inputs, &scratch, home, tell).map(|()| watch.peak())
+            run_builtin(job, *stage, inputs, &scratch, home, tell)
+                .map(|()| Ran { peak: watch.peak(), ..Ran::default() })
         }
         Task::Shell(template) => {
             own = OwnWrites::expect(job, template)?;
-            run_shell(job, template, &inputs, &scratch, &home, tell)
+            run_shell(job, template, &inputs, &scratch, &own, tell)
         }
         Task::Restore(_) => unreachable!("restores do not come here"),
     };
-    let stored = peak_memory.and_then(|peak| Ok((store(job, &scratch, &own)?, peak)));
+    let stored = ran.and_then(|ran| Ok((store(job, &scratch, &own)?, ran)));
     match stored {
-        Ok((success, peak_memory)) => Ok(Success { peak_memory, ..success }),
+        Ok((success, ran)) => Ok(Success { peak_memory: ran.peak, undeclared: ran.undeclared, ..success }),
         Err(error) => {
             own.undo(job);
             Err(error)
@@ -326,29 +362,52 @@ fn run_shell(
     template: &str,
     inputs: &BTreeMap<String, Vec<InputFile>>,
     outputs: &BTreeMap<String, PathBuf>,
-    home: &Path,
+    own: &OwnWrites,
     tell: &(dyn Fn(Note) + Send + Sync),
-) -> anyhow::Result<Option<u64>> {
+) -> anyhow::Result<Ran> {
     let word = |path: &Path| path.strip_prefix(job.root).unwrap_or(path).to_string_lossy().into_owned();
     let words =
         inputs.iter().map(|(slot, files)| (slot.clone(), files.iter().map(|f| word(&f.path)).collect())).collect();
     let outputs: BTreeMap<String, String> = outputs.iter().map(|(slot, path)| (slot.clone(), word(path))).collect();
-    for text in undeclared(job, template, inputs) {
-        tell(Note::Message(StageMessage::Warning { text }));
-    }
+    let warn = |text| tell(Note::Message(StageMessage::Warning { text }));
+    let fence = match job.sandbox {
+        Sandbox::Off => {
+            undeclared(job, template, inputs).into_iter().for_each(warn);
+            None
+        }
+        mode => Some(Fence { rules: rules(job, inputs, own), strict: mode == Sandbox::Strict }),
+    };
+    let home = job.scratch.join("tmp");
     let command = shell::expand(template, &words, &outputs);
-    let peak = shell::run(&ShellJob {
+    let ran = shell::run(&ShellJob {
         command: &command,
         root: job.root,
-        home,
+        home: &home,
         path: job.path,
         env: job.env.clone(),
         masked: job.masked.clone(),
         log: job.log.clone(),
         timeout: job.timeout,
         cancelled: job.cancelled,
+        fence,
     })?;
-    Ok(peak)
+    let sentences = ran.undeclared.sentences();
+    let more = sentences.len().saturating_sub(NAMED);
+    sentences.into_iter().take(NAMED).for_each(warn);
+    if more > 0 {
+        warn(format!("the command touches {more} more paths that it does not declare; `logweir show` lists all"));
+    }
+    ran.untraced.iter().cloned().for_each(warn);
+    Ok(ran)
+}
+
+/// Returns what a sandboxed command may touch.
+fn rules(job: &Job<'_>, inputs: &BTreeMap<String, Vec<InputFile>>, own: &OwnWrites) -> Rules {
+    let place = |declared: &String| job.root.join(declared.trim_end_matches('/'));
+    let inputs = inputs.values().flatten().map(|file| file.path.clone());
+    let outputs = own.slots.keys().filter_map(|slot| job.outputs.get(slot)).map(place);
+    let outputs = outputs.chain([job.scratch.clone()]);
+    Rules::new(job.root, inputs, outputs, job.path.unwrap_or_default(), job.user_home)
 }
 
 /// Returns a warning for each project file that the command names and the stage does not declare.
@@ -369,12 +428,7 @@ fn undeclared(job: &Job<'_>, template: &str, inputs: &BTreeMap<String, Vec<Input
         {
             continue;
         }
-        let slot: String = Path::new(word)
-            .file_stem()
-            .map(|stem| {
-                stem.to_string_lossy().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
-            })
-            .unwrap_or_default();
+        let slot = slot_for(word);
         warnings.push(format!(
             "the command names `{word}`, which is no input: a change of it will not be seen; add `{slot}: {word}` under `in`"
         ));
@@ -451,8 +505,7 @@ fn store(job: &Job<'_>, scratch: &BTreeMap<String, PathBuf>, own: &OwnWrites) ->
     if !missing.is_empty() {
         anyhow::bail!("it ended without writing its output {}", missing.join(", "));
     }
-    let mut success =
-        Success { outputs: BTreeMap::new(), manifests: BTreeMap::new(), objects: Vec::new(), peak_memory: None };
+    let mut success = Success::default();
     for (slot, (path, in_place)) in &made {
         let output = if *in_place { Made::InPlace(path) } else { Made::Scratch(path) };
         let (record, manifest) = store_output(job.store, &output, &job.outputs[*slot], &mut success.objects)?;

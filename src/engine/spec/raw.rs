@@ -8,8 +8,8 @@ use std::fmt;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
-use serde::Deserialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
 use super::units::{Memory, OneOrMany, Span, Threads};
@@ -164,10 +164,11 @@ pub(crate) enum RawMap {
 }
 
 /// What shell stages may touch beyond what they declare.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Sandbox {
+pub enum Sandbox {
     /// Anything.
+    #[default]
     Off,
     /// Anything, with a warning.
     Warn,

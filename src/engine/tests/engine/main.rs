@@ -7,5 +7,7 @@ mod domain;
 mod failures;
 mod history;
 mod random;
+#[cfg(target_os = "linux")]
+mod sandbox;
 mod shell;
 mod support;

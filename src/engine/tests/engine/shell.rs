@@ -198,3 +198,81 @@ fn what_cannot_be_started_is_left_to_bash() {
     lab.run();
     assert_eq!(lab.read("out/o"), "bash\n", "a script without a first line is run by bash, as bash does");
 }
+
+#[test]
+fn the_wait_before_another_attempt_can_be_interrupted() {
+    use logweir_engine::event::Event;
+    let lab = one("    run: 'echo x >> count; false'
+    in: { i: src/a.txt }
+    out: { o: out/o }
+    retries: 5
+");
+    let cancel = std::sync::atomic::AtomicBool::new(false);
+    let look = |event: &Event| {
+        if matches!(event, Event::StageFailed { retry: true, .. }) {
+            cancel.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+    };
+    let ran = lab.run_until(&RunOptions::default(), &cancel, look).unwrap();
+    assert_eq!(ran.summary.exit_code(), 130);
+    assert_eq!(lab.read("count"), "x\n");
+}
+
+#[test]
+fn a_command_is_run_by_bash_with_errors_unset_variables_and_pipes_that_fail() {
+    for (run, fails) in [
+        ("false; cp ${in.i} ${out.o}", true),
+        ("echo $NOT_SET; cp ${in.i} ${out.o}", true),
+        ("false | cp ${in.i} ${out.o}", true),
+        ("[[ -n ${BASH_VERSION} ]] && cp ${in.i} ${out.o}", false),
+    ] {
+        let text = run.replace("${BASH", "$${BASH");
+        let lab = one(&format!("    run: '{text}'\n    in: {{ i: src/a.txt }}\n    out: {{ o: out/o }}\n"));
+        let ran = lab.run_with(&RunOptions::default());
+        assert_eq!(ran.summary.exit_code(), u8::from(fails), "{run}: {}", ran.errors());
+        assert_eq!(lab.path("out/o").exists(), !fails, "{run}");
+    }
+}
+
+#[test]
+fn the_working_directory_is_the_project_and_scratch_is_private_and_dropped() {
+    let lab =
+        one("    run: 'pwd > ${out.o}; echo $HOME >> ${out.o}; echo x > \"$HOME/x\"; test \"$HOME\" = \"$TMPDIR\"'
+    in: { i: src/a.txt }
+    out: { o: out/o }
+");
+    lab.run();
+    let text = lab.read("out/o");
+    let (cwd, home) = text.trim_end().split_once('\n').unwrap();
+    assert_eq!(std::path::Path::new(cwd), lab.dir.path().canonicalize().unwrap());
+    assert!(home.contains("/cache/tmp/") && !std::path::Path::new(home).exists(), "{home}");
+}
+
+#[test]
+fn what_a_command_leaves_in_the_background_ends_with_it() {
+    let lab = one("    run: '(sleep 2; echo late > late) & cp ${in.i} ${out.o}'
+    in: { i: src/a.txt }
+    out: { o: out/o }
+");
+    lab.run();
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    assert!(!lab.path("late").exists());
+}
+
+#[test]
+fn a_partial_result_at_the_declared_path_is_removed_and_one_after_a_kill_is_not_trusted() {
+    let lab = one("    run: 'echo half > out/o; grep -q good src/a.txt; cat src/a.txt > out/o'
+    in: { i: src/a.txt }
+    out: { o: out/o }
+");
+    lab.write("src/a.txt", "bad");
+    assert_eq!(lab.run_with(&RunOptions::default()).summary.exit_code(), 1);
+    assert!(!lab.path("out/o").exists(), "the partial result is gone");
+    lab.write("src/a.txt", "good");
+    lab.run();
+    // What a run that was killed half-way leaves: other bytes at the path, and no record of them.
+    lab.write("out/o", "half");
+    lab.run();
+    assert_eq!(lab.read("out/o"), "good");
+    lab.settled();
+}
