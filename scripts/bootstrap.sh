@@ -20,13 +20,15 @@ postgres_bin() {
   return 1
 }
 
-# bindgen loads libclang and needs the compiler's own headers.
+# bindgen loads libclang and needs the compiler's own headers. libclang-cpp is another library: it does not do.
 have_libclang() {
+  local folder
   [ -n "${LIBCLANG_PATH:-}" ] && return 0
   [ "$(uname -s)" = Darwin ] && xcode-select -p >/dev/null 2>&1 && return 0
-  compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib/*/libclang*.so*' >/dev/null ||
-    compgen -G '/usr/lib64/libclang*.so*' >/dev/null || compgen -G '/usr/lib64/llvm*/lib/libclang*.so*' >/dev/null ||
-    compgen -G '/usr/local/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib/libclang*.so*' >/dev/null
+  for folder in '/usr/lib/llvm-*/lib' '/usr/lib/*' /usr/lib64 '/usr/lib64/llvm*/lib' /usr/local/lib /usr/lib; do
+    compgen -G "$folder/libclang.so*" >/dev/null || compgen -G "$folder/libclang-[0-9]*.so*" >/dev/null && return 0
+  done
+  return 1
 }
 
 # Version of a CMake as one number, 3.28.1 → 3028; 0 when it does not run.

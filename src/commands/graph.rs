@@ -6,7 +6,7 @@ use crate::render::Screen;
 use logweir_engine::draw::Picture;
 
 pub(super) fn graph(global: &Global, args: &GraphArgs, screen: &Screen) -> Outcome {
-    let (_, spec, dag, _) = load(global)?;
+    let (spec, dag) = load(global)?;
     let picture = Picture::of(&spec, &dag, args.artifacts);
     match args.format {
         GraphFormat::Json => screen.json(&picture.json())?,

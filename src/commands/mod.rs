@@ -18,6 +18,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
+use logweir_engine::compiled::Reading;
 use logweir_engine::engine::{Engine, Project};
 use logweir_engine::graph::Dag;
 use logweir_engine::spec::{self, LoadOptions, SourceText};
@@ -71,24 +72,30 @@ fn environment() -> BTreeMap<String, String> {
     std::env::vars_os().filter_map(text).collect()
 }
 
-/// Finds the project and reads its pipeline.
-fn load(global: &Global) -> Result<(Project, spec::Spec, Dag, BTreeMap<String, String>), Failure> {
-    let cwd = std::env::current_dir().context("the current directory is gone").map_err(Failure::environment)?;
-    let project = Project::find(&cwd, global.directory.as_deref(), global.file.as_deref())?;
-    let source = SourceText { name: project.file_name(), text: project.text()? };
-    let env = environment();
-    let options =
-        LoadOptions { profile: global.profile.clone(), sets: global.sets.clone(), env: &|name| env.get(name).cloned() };
-    let (spec, dag) = spec::load_with_dag(&source, &registry(), &options)?;
-    Ok((project, spec, dag, env))
+/// Finds the project and reads its pipeline and the graph.
+fn load(global: &Global) -> Result<(spec::Spec, Dag), Failure> {
+    with_reading(global, |reading| {
+        let source = SourceText { name: reading.project.file_name(), text: reading.text.to_owned() };
+        let env = |name: &str| reading.env.get(name).cloned();
+        let options = LoadOptions { profile: global.profile.clone(), sets: global.sets.clone(), env: &env };
+        Ok(spec::load_with_dag(&source, reading.registry, &options)?)
+    })
 }
 
 /// Makes the engine of the project.
 fn open(global: &Global) -> Result<Engine, Failure> {
-    let (project, spec, _, env) = load(global)?;
+    with_reading(global, |reading| Ok(Engine::open(reading)?))
+}
+
+/// Finds the project, enters it, and hands over everything that decides what its pipeline means.
+fn with_reading<T>(global: &Global, act: impl FnOnce(&Reading<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
+    let cwd = std::env::current_dir().context("the current directory is gone").map_err(Failure::environment)?;
+    let project = Project::find(&cwd, global.directory.as_deref(), global.file.as_deref())?;
+    let (text, registry, env) = (project.text()?, registry(), environment());
     // Effects name files relative to the project, and shell stages run there.
     std::env::set_current_dir(project.root()).context("cannot enter the project").map_err(Failure::environment)?;
-    Ok(Engine::new(project, spec, env)?)
+    let (project, text, env, registry) = (&project, &*text, &env, &registry);
+    act(&Reading { project, text, profile: global.profile.as_deref(), sets: &global.sets, registry, env })
 }
 
 /// Sets the size of polars' process-wide pool before its first use; a value given by the user stays.

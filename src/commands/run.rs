@@ -5,11 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use logweir_engine::engine::{Engine, PlanOptions, RunOptions};
+use logweir_engine::engine::{Engine, PlanOptions, Project, RunOptions};
 use logweir_engine::event::{Event, Sink};
+use logweir_engine::quick::{self, Quick};
+use logweir_engine::records::History;
 
 use crate::cli::{Global, RunArgs};
-use crate::commands::{Outcome, limit_polars, open, plan};
+use crate::commands::{Outcome, limit_polars, open, plan, with_reading};
 use crate::render::diagnostic::Failure;
 use crate::render::json::JsonLines;
 use crate::render::progress::{Bars, Lines};
@@ -23,10 +25,10 @@ pub(super) fn run(global: &Global, args: &RunArgs, screen: &Screen) -> Outcome {
     limit_polars(args.jobs);
     let jobs = args.jobs.map_or(0, std::num::NonZero::get);
     let plan_file = args.plan.as_ref().map(std::path::absolute).transpose().map_err(Failure::environment)?;
-    let engine = open(global)?;
-    let planning = PlanOptions { targets: args.targets.clone(), force: args.force.clone(), rehash: args.rehash, jobs };
     if args.dry_run {
-        return plan::show(&engine.plan(&planning)?, screen);
+        let (targets, force) = (args.targets.clone(), args.force.clone());
+        let planning = PlanOptions { targets, force, rehash: args.rehash, jobs };
+        return plan::show(&open(global)?.plan(&planning)?, screen);
     }
     let options = RunOptions {
         targets: args.targets.clone(),
@@ -36,10 +38,22 @@ pub(super) fn run(global: &Global, args: &RunArgs, screen: &Screen) -> Outcome {
         keep_going: args.keep_going,
         plan_file,
     };
-    let watcher = Watcher::new(&engine, screen);
     let cancel = stop_on_signal(*screen)?;
-    let summary = engine.run(&options, &watcher, &cancel)?;
-    watcher.close();
+    let (summary, page) = with_reading(global, |reading| {
+        let watcher = Watcher::new(reading.project, screen);
+        // Nothing to do is found out without the pipeline.
+        let snapshot = quick::snapshot_of(reading);
+        let glance = match quick::run(&snapshot, reading, &options, &watcher)? {
+            Quick::Done(summary) => return Ok((*summary, None)),
+            Quick::Whole(glance) => glance,
+        };
+        let engine = Engine::open(reading)?;
+        let summary = engine.run_after(glance, &options, &watcher, &cancel)?;
+        let page = front_page(&engine);
+        // The process is about to end: ten thousand stages need not be taken apart first.
+        std::mem::forget(engine);
+        Ok((summary, page))
+    })?;
     let info = &summary.info;
     let counts = Counts {
         executed: info.executed,
@@ -51,7 +65,7 @@ pub(super) fn run(global: &Global, args: &RunArgs, screen: &Screen) -> Outcome {
     };
     screen.note(&summary::of(&counts, &info.run, info.interrupted, screen.err));
     if summary.exit_code() == 0
-        && let Some(page) = front_page(&engine)
+        && let Some(page) = page
     {
         screen.note(&format!("look at {}", screen.err.bold(&page)));
     }
@@ -84,30 +98,25 @@ fn stop_on_signal(screen: Screen) -> Result<Arc<AtomicBool>, Failure> {
 
 /// Chooses how a run is shown once it begins: a run that is refused shows nothing but the refusal.
 struct Watcher<'a> {
-    engine: &'a Engine,
+    project: &'a Project,
     screen: &'a Screen,
     shown: RefCell<Option<Box<dyn Sink + 'a>>>,
 }
 
 impl<'a> Watcher<'a> {
-    fn new(engine: &'a Engine, screen: &'a Screen) -> Self {
-        Self { engine, screen, shown: RefCell::new(None) }
+    fn new(project: &'a Project, screen: &'a Screen) -> Self {
+        Self { project, screen, shown: RefCell::new(None) }
     }
 
     fn begin(&self) -> Box<dyn Sink + 'a> {
         match self.screen {
             screen if screen.json => Box::new(JsonLines::default()),
             screen if screen.bars => {
-                let engine = self.engine;
-                Box::new(Bars::new(*screen, Box::new(move || predicted(engine))))
+                let project = self.project;
+                Box::new(Bars::new(*screen, Box::new(move || predicted(project))))
             }
             screen => Box::new(Lines::new(*screen)),
         }
-    }
-
-    /// Removes what was drawn.
-    fn close(&self) {
-        self.shown.borrow_mut().take();
     }
 }
 
@@ -119,7 +128,11 @@ impl Sink for Watcher<'_> {
 }
 
 /// What each stage took when it was executed last, by name.
-fn predicted(engine: &Engine) -> Vec<(String, f64)> {
-    let last = engine.show("last").map(|detail| detail.stages).unwrap_or_default();
-    last.into_iter().filter_map(|stage| Some((stage.stage, stage.seconds?))).collect()
+fn predicted(project: &Project) -> Vec<(String, f64)> {
+    let last = || {
+        let history = History::open(project.root(), &project.cache())?;
+        history.find("last").and_then(|run| history.detail(run))
+    };
+    let stages = last().map(|detail| detail.stages).unwrap_or_default();
+    stages.into_iter().filter_map(|stage| Some((stage.stage, stage.seconds?))).collect()
 }

@@ -62,7 +62,7 @@ impl Committer {
     ///
     /// # Errors
     /// The disk did not take it.
-    pub fn finish(mut self) -> Result<(), EngineError> {
+    pub fn finish(&mut self) -> Result<(), EngineError> {
         self.hand_over();
         self.batches = None;
         let result = self.thread.take().map_or(Ok(Ok(())), JoinHandle::join);
@@ -70,7 +70,8 @@ impl Committer {
         result.map_err(EngineError::io("sync", &self.log))
     }
 
-    fn hand_over(&mut self) {
+    /// Begins to make durable what was added, without waiting.
+    pub fn hand_over(&mut self) {
         if self.since.take().is_some()
             && let Some(batches) = &self.batches
         {
@@ -87,6 +88,7 @@ fn sync_objects(objects: &[PathBuf], cache: &Path) -> io::Result<()> {
             return Ok(rustix::fs::syncfs(File::open(cache)?)?);
         }
     }
+    // The log was made in the cache folder; later commits of the file system say nothing new of that.
     let mut folders = std::collections::BTreeSet::from([cache]);
     for object in objects {
         match File::open(object) {

@@ -5,25 +5,28 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use crate::compiled::Reading;
 use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::event::{Decision, Event, Sink};
-use crate::execute::{self, Ended, Orders};
+use crate::execute::{self, Ended, Keep, Orders};
 use crate::graph::Dag;
 use crate::history::{RunDetail, RunInfo, Why, WhyRun};
 use crate::index::Index;
 use crate::lineage::Lineage;
-use crate::lockfile::LockFile;
+use crate::lockfile::{self, LockFile};
 use crate::manifest::FileFact;
 use crate::plan::{self, Plan, PlanRow};
 use crate::project::{ProjectLock, host, new_temp, run_id, total_memory};
 use crate::publish::Placer;
 use crate::questions;
+use crate::quick::Glance;
 use crate::records::History;
 use crate::runlog::{Writer, action_at};
 use crate::schedule::{Budget, Demand, predict};
+use crate::snapshot::Snapshot;
 use crate::sources::Places;
-use crate::spec::Spec;
+use crate::spec::{Spec, SpecErrors};
 use crate::statcache::StatCache;
 use crate::store::Store;
 use crate::suggest::did_you_mean;
@@ -47,7 +50,7 @@ pub struct PlanOptions {
 }
 
 /// How to run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunOptions {
     /// Stage names or artifact paths; empty for all.
     pub targets: Vec<String>,
@@ -96,6 +99,33 @@ pub struct VerifyOptions {
     pub repair: bool,
 }
 
+/// Why a pipeline cannot be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Its text has errors.
+    Spec(SpecErrors),
+    /// Something else.
+    Engine(EngineError),
+}
+
+impl From<SpecErrors> for OpenError {
+    fn from(errors: SpecErrors) -> Self {
+        Self::Spec(errors)
+    }
+}
+
+impl From<EngineError> for OpenError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// Returns how many thread tokens a run with this many jobs has; 0 = as many as there are cores.
+pub(crate) fn threads(jobs: usize) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if jobs == 0 { cores() } else { jobs }
+}
+
 /// A project with a checked pipeline, ready for every command.
 pub struct Engine {
     project: Project,
@@ -104,9 +134,22 @@ pub struct Engine {
     prepared: Vec<Prepared>,
     wiring: Wiring,
     places: Places,
+    keep: Option<Keep>,
 }
 
 impl Engine {
+    /// Reads the pipeline (as it was kept by an earlier start, if nothing has changed) and makes an engine of it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the pipeline's text, at once.
+    pub fn open(reading: &Reading<'_>) -> Result<Self, OpenError> {
+        let identity = reading.identity();
+        let (spec, lookups) = reading.spec(&identity)?;
+        let keep = reading.kept(&reading.project.cache(), "fresh").map(|file| Keep { file, identity, lookups });
+        let engine = Self::new(reading.project.clone(), spec, reading.env.clone())?;
+        Ok(Self { keep, ..engine })
+    }
+
     /// Makes an engine. `env` is the whole environment of the process; a stage sees of it only what it declares.
     ///
     /// # Errors
@@ -115,7 +158,7 @@ impl Engine {
         let prepared = Prepared::all(&spec)?;
         let wiring = Wiring::new(&spec)?;
         let places = Places::new(&project.root, &spec);
-        Ok(Self { project, spec, env, prepared, wiring, places })
+        Ok(Self { project, spec, env, prepared, wiring, places, keep: None })
     }
 
     /// Returns the project.
@@ -135,8 +178,10 @@ impl Engine {
     pub fn plan(&self, options: &PlanOptions) -> Result<Plan, EngineError> {
         let selected = self.select(&options.targets)?;
         let forced = self.forced(&options.force)?;
-        let (index, _) = Index::open(&self.cache())?;
-        let mut survey = self.survey(index, forced, options.rehash, &self.cache().join("tmp"))?;
+        let (index, damage) = Index::open(&self.cache())?;
+        let bytes = self.snapshot_bytes(options.rehash || !damage.is_empty());
+        let glance = self.glance(&bytes);
+        let mut survey = self.survey(index, forced, options.rehash, &self.cache().join("tmp"), glance.as_deref())?;
         self.plan_in(&mut survey, &selected, options.jobs)
     }
 
@@ -173,6 +218,20 @@ impl Engine {
     /// # Errors
     /// As [`Engine::plan`]; the lock is held; the disk is full or not writable.
     pub fn run(&self, options: &RunOptions, sink: &dyn Sink, cancel: &AtomicBool) -> Result<RunSummary, EngineError> {
+        self.run_after(None, options, sink, cancel)
+    }
+
+    /// As [`Engine::run`], after [`crate::quick::run`] has looked at the files.
+    ///
+    /// # Errors
+    /// As [`Engine::run`].
+    pub fn run_after(
+        &self,
+        glance: Option<Box<Glance<'_>>>,
+        options: &RunOptions,
+        sink: &dyn Sink,
+        cancel: &AtomicBool,
+    ) -> Result<RunSummary, EngineError> {
         let selected = self.select(&options.targets)?;
         let forced = self.forced(&options.force)?;
         let cache = self.cache();
@@ -181,7 +240,10 @@ impl Engine {
         let (writer, torn) = Writer::open(&cache, index.covered().head, index.covered().len)?;
         let run = run_id(&writer.head());
         let temp = new_temp(&cache, &run)?;
-        let mut survey = self.survey(index, forced, options.rehash, &temp)?;
+        let bytes = self.snapshot_bytes(glance.is_some() || options.rehash || !damage.is_empty());
+        let glance = glance.filter(|glance| damage.is_empty() && self.fits(&glance.snapshot));
+        let glance = glance.or_else(|| self.glance(&bytes));
+        let mut survey = self.survey(index, forced, options.rehash, &temp, glance.as_deref())?;
         self.check_owners(&survey.index)?;
         survey.look_ahead(&selected)?;
         let missing = survey.missing_sources(&selected)?;
@@ -215,6 +277,7 @@ impl Engine {
             temp: temp.clone(),
             lock_path: LockFile::path_for(&self.project.file),
             damage,
+            keep: self.keep.as_ref(),
             host: host(),
             cancel,
         };
@@ -440,22 +503,28 @@ impl Engine {
         Ok(self.spec.stages.iter().map(by).collect())
     }
 
-    fn survey(
-        &self,
+    fn survey<'s>(
+        &'s self,
         index: Index,
         forced: Vec<Option<&'static str>>,
         rehash: bool,
         temp: &Path,
-    ) -> Result<Survey<'_>, EngineError> {
+        glance: Option<&'s Glance<'s>>,
+    ) -> Result<Survey<'s>, EngineError> {
         let cache = self.cache();
-        let lock = LockFile::read(&LockFile::path_for(&self.project.file));
+        let frozen = self.spec.stages.iter().any(|stage| stage.policy.frozen);
+        // A lock file that is as the snapshot knows it is only read where it is written again, block by block.
+        let lock = match glance {
+            Some(_) if !frozen => Ok(LockFile::default()),
+            _ => LockFile::read(&LockFile::path_for(&self.project.file)),
+        };
         let (lock, lock_error) = match lock {
             Ok(lock) => (lock, Ok(())),
             // Only frozen stages need it; all others get a new one.
-            Err(error) if self.spec.stages.iter().any(|stage| stage.policy.frozen) => return Err(error),
+            Err(error) if frozen => return Err(error),
             Err(error) => (LockFile::default(), Err(error)),
         };
-        Ok(Survey {
+        let mut survey = Survey {
             spec: &self.spec,
             wiring: &self.wiring,
             prepared: &self.prepared,
@@ -471,12 +540,39 @@ impl Engine {
             lock,
             lock_error,
             forced,
-        })
+            before: None,
+        };
+        if let Some(Glance { snapshot, same }) = glance {
+            survey.begin_from(snapshot, same);
+        }
+        Ok(survey)
+    }
+
+    /// Reads the snapshot of the last run, unless it is of no use.
+    fn snapshot_bytes(&self, useless: bool) -> Vec<u8> {
+        let keep = self.keep.as_ref().filter(|_| !useless);
+        keep.and_then(|keep| fs::read(&keep.file).ok()).unwrap_or_default()
+    }
+
+    /// Looks at the places of a snapshot, if it is of this pipeline as it is now.
+    fn glance<'b>(&self, bytes: &'b [u8]) -> Option<Box<Glance<'b>>> {
+        let snapshot = Snapshot::parse(bytes).filter(|snapshot| self.fits(snapshot))?;
+        let same = snapshot.look(&self.places);
+        Some(Box::new(Glance { snapshot, same }))
+    }
+
+    /// Whether a snapshot is of this pipeline as it is now.
+    fn fits(&self, snapshot: &Snapshot<'_>) -> bool {
+        let value = |name: &str| self.env.get(name).map(|value| *Digest::of_bytes(value.as_bytes()).as_bytes());
+        let named = || self.places.all_named().iter().map(|(name, place)| (name.clone(), place.clone()));
+        self.keep.as_ref().is_some_and(|keep| snapshot.identity == *keep.identity.as_bytes())
+            && snapshot.lookups.iter().all(|(name, then)| value(name) == *then)
+            && snapshot.roots().eq(named())
+            && snapshot.blocks == *lockfile::blocks_on_disk(&LockFile::path_for(&self.project.file)).as_bytes()
     }
 
     fn budget(&self, jobs: usize) -> Budget {
-        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let threads = if jobs == 0 { cores() } else { jobs };
+        let threads = threads(jobs);
         let pools = self.spec.pools.iter().map(|(name, size)| (name.clone(), *size)).collect();
         Budget { threads, memory: total_memory(), pools }
     }

@@ -16,6 +16,7 @@ use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use crate::commit::Committer;
+use crate::compiled::Lookups;
 use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::event::{Decision, Event, Level, Reason, ReasonKind, Sink};
@@ -26,6 +27,7 @@ use crate::manifest::FileFact;
 use crate::runlog::{self, ActionEntry, Entry, Writer};
 use crate::runmap::{MapEntry, RunMap};
 use crate::schedule::{Budget, Demand, Grant, Schedule, remaining};
+use crate::snapshot::{Rests, Unit};
 use crate::spec::Action;
 use crate::stage::{InputFile, StageMessage};
 use crate::store::Store;
@@ -53,10 +55,22 @@ pub struct Orders<'a> {
     pub lock_path: PathBuf,
     /// What was wrong with the run log at the start.
     pub damage: Vec<String>,
+    /// Where and as what the snapshot of this run is kept.
+    pub keep: Option<&'a Keep>,
     /// The machine and its platform.
     pub host: (String, String),
     /// Set when the user wants to stop.
     pub cancel: &'a AtomicBool,
+}
+
+/// What the snapshot of a run is kept as.
+pub struct Keep {
+    /// Its file.
+    pub file: PathBuf,
+    /// The identity of the pipeline.
+    pub identity: Digest,
+    /// Variables that its text looked up.
+    pub lookups: Lookups,
 }
 
 /// How a run ended.
@@ -117,6 +131,7 @@ pub fn run(
         ready: VecDeque::new(),
         map: RunMap::new(),
         locked: BTreeMap::new(),
+        rests: vec![None; count],
         stopping: false,
         fatal: None,
         ended: Ended { info: orders.info.clone(), internal: false, environment: false },
@@ -160,6 +175,8 @@ struct Coordinator<'c, 's> {
     map: RunMap,
     /// Stages whose outputs are final, for the lock file.
     locked: BTreeMap<String, LockedStage>,
+    /// By stage decided in this run and settled: what its freshness rests on.
+    rests: Vec<Option<Rests>>,
     stopping: bool,
     fatal: Option<EngineError>,
     ended: Ended,
@@ -170,11 +187,32 @@ impl<'s> Coordinator<'_, 's> {
     fn prepare(&mut self) {
         let wiring = self.survey.wiring;
         for &index in wiring.order.iter().filter(|index| self.orders.selected[**index]) {
-            self.left[index] = wiring.before[index].len();
+            if let Some(unit) = self.survey.fresh_unit(index) {
+                self.fresh_by_snapshot(index, unit);
+                continue;
+            }
+            self.left[index] = wiring.before[index].iter().filter(|before| !self.survey.is_fresh(**before)).count();
             if self.left[index] == 0 {
                 self.ready.push_back(index);
             }
         }
+    }
+
+    /// Settles a stage that nothing has touched since the last run.
+    fn fresh_by_snapshot(&mut self, index: usize, unit: Unit<'_>) {
+        let key = Digest::from(unit.key);
+        self.state[index] = State::Settled;
+        self.ended.info.fresh += 1;
+        self.sink.event(&Event::StageFinished {
+            stage: self.name(index).to_owned(),
+            decision: Decision::Fresh,
+            key,
+            seconds: 0.0,
+            reasons: Vec::new(),
+            cutoff: false,
+        });
+        let entry = MapEntry { decision: Decision::Fresh, key: Some(key), at: unit.at, reasons: Vec::new() };
+        self.map.insert(self.name(index).to_owned(), entry);
     }
 
     fn carry_out(&mut self, shared: Shared<'_>) {
@@ -242,7 +280,11 @@ impl<'s> Coordinator<'_, 's> {
         let survey = &*self.survey;
         let priority = self.priority.get_or_insert_with(|| {
             let seconds = |name: &str| survey.index.last_seconds(&survey.pipeline, name).unwrap_or(UNKNOWN_SECONDS);
-            let weights: Vec<f64> = survey.spec.stages.iter().map(|stage| seconds(&stage.name)).collect();
+            let weight = |(index, stage): (usize, &crate::spec::StageSpec)| match survey.is_fresh(index) {
+                true => 0.0,
+                false => seconds(&stage.name),
+            };
+            let weights: Vec<f64> = survey.spec.stages.iter().enumerate().map(weight).collect();
             remaining(&survey.wiring.order, &survey.wiring.after, &weights)
         });
         priority[index]
@@ -251,6 +293,7 @@ impl<'s> Coordinator<'_, 's> {
     fn fresh(&mut self, index: usize, verdict: Verdict) -> Result<(), EngineError> {
         let at = self.place_in_log(index, &verdict)?;
         self.ended.info.fresh += 1;
+        self.rests[index] = Some(self.survey.rests(index, &verdict.inputs, &verdict.manifests));
         let (key, outputs) = (verdict.key, verdict.result.map(|result| result.outputs).unwrap_or_default());
         self.survey.settle(index, key, verdict.record, outputs, verdict.manifests);
         self.sink.event(&Event::StageFinished {
@@ -554,6 +597,7 @@ impl<'s> Coordinator<'_, 's> {
             directory: record.is_directory(),
         };
         let outputs = success.outputs.iter().map(|(slot, record)| (slot.clone(), output(record))).collect();
+        self.rests[index] = Some(self.survey.rests(index, &verdict.inputs, &manifests));
         self.survey.settle(index, verdict.key, verdict.record, outputs, manifests);
         self.sink.event(&Event::StageFinished {
             stage: self.name(index).to_owned(),

@@ -3,7 +3,8 @@
 //! File `cache/index`: a header (how much of the log it covers, and the digest of the last line covered), a table of
 //! results sorted by key, the last action of every stage, the runs, and a checksum. It is read whole and searched in
 //! place, so opening costs one read whatever its size. Entries the log has beyond it are replayed into memory; a large
-//! file is rewritten only when there are many of them, so a run that does little writes little.
+//! file is rewritten only when there are many of them, so a run that does little writes little. What the log reached is
+//! also noted after every run in the small file `cache/head`, so that a cut of lines the index has not covered shows.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -60,6 +61,8 @@ pub struct Index {
     covered: Covered,
     /// Digest and end of the last line the file on disk had covered when it was opened.
     promised: Option<Covered>,
+    /// How far the log had come after the last run, where that is further.
+    reached: Option<Covered>,
     /// The log did not fit: what was found is recorded once, not at every start.
     damaged: bool,
 }
@@ -95,16 +98,19 @@ impl Index {
         let mut index = Self::empty(file.clone());
         if let Some((base, covered, runs, last)) = fs::read(&file).ok().and_then(Base::read) {
             let promised = Some(covered);
-            if covered.len == 0 || line_is(cache, &covered) {
+            if covered.len == 0 || runlog::ends_with(cache, &covered) {
                 index = Self { base, covered, runs, last, promised, ..index };
             } else {
                 index.promised = promised;
-                damage.push(format!(
-                    "the run log was cut or changed: line {} with digest {} is no longer where it was",
-                    covered.lines,
-                    covered.head.short()
-                ));
+                damage.push(cut(&covered));
             }
+        }
+        let noted = noted_head(cache).filter(|noted| noted.len > index.promised.map_or(0, |promised| promised.len));
+        if let Some(noted) = noted {
+            if damage.is_empty() && !runlog::ends_with(cache, &noted) {
+                damage.push(cut(&noted));
+            }
+            index.reached = Some(noted);
         }
         for line in runlog::lines(cache, index.covered.len)? {
             let line = line.map_err(EngineError::io("read", &runlog::path_in(cache)))?;
@@ -138,6 +144,7 @@ impl Index {
             last: BTreeMap::new(),
             covered: Covered::nothing(),
             promised: None,
+            reached: None,
             damaged: false,
         }
     }
@@ -147,9 +154,10 @@ impl Index {
         &self.covered
     }
 
-    /// Returns how much of the log the index file had covered when it was opened.
+    /// Returns how far the log is known to have come: what the index file had covered, or what was noted after the
+    /// last run.
     pub fn promised(&self) -> Option<&Covered> {
-        self.promised.as_ref()
+        self.reached.as_ref().or(self.promised.as_ref())
     }
 
     /// Returns the latest result of a key.
@@ -233,6 +241,7 @@ impl Index {
             }
             _ => u64::MAX,
         };
+        note_head(self.file.parent().unwrap_or(Path::new(".")), &self.covered)?;
         let large = self.base.bytes.len() as u64 >= REWRITE_FROM;
         if behind < REWRITE_FROM && large && !self.damaged {
             return Ok(());
@@ -282,10 +291,28 @@ impl Index {
     }
 }
 
-/// Returns whether the last covered line is still in the log where it was.
-fn line_is(cache: &Path, covered: &Covered) -> bool {
-    runlog::line_at(cache, covered.last)
-        .is_ok_and(|line| line.digest() == covered.head && line.offset + line.bytes.len() as u64 + 1 == covered.len)
+fn cut(covered: &Covered) -> String {
+    let Covered { lines, head, .. } = covered;
+    format!("the run log was cut or changed: line {lines} with digest {} is no longer where it was", head.short())
+}
+
+/// Notes how far the log has come; what it says is durable already.
+///
+/// # Errors
+/// The cache folder is not writable.
+pub(crate) fn note_head(cache: &Path, covered: &Covered) -> Result<(), EngineError> {
+    let (path, temp) = (cache.join("head"), cache.join(format!("head.{}.tmp", std::process::id())));
+    let Covered { len, lines, last, head } = covered;
+    let write = || fs::write(&temp, format!("{len} {lines} {last} {head}\n")).and_then(|()| fs::rename(&temp, &path));
+    write().map_err(EngineError::io("write", &path))
+}
+
+fn noted_head(cache: &Path) -> Option<Covered> {
+    let text = fs::read_to_string(cache.join("head")).ok()?;
+    let mut words = text.split_whitespace();
+    let mut number = || words.next()?.parse().ok();
+    let (len, lines, last) = (number()?, number()?, number()?);
+    Some(Covered { len, lines, last, head: words.next()?.parse().ok()? })
 }
 
 fn stage_digest(pipeline: &str, stage: &str) -> Digest {

@@ -9,7 +9,9 @@
 //!
 //! Pure (no files, clock, environment or threads; take values, give values): `spec`, `graph`, `key`, `plan`,
 //! `schedule`, `wiring`, `lineage`, `draw`. IO, each behind a small interface: `sources`, `statcache`, `store`,
-//! `publish`, `shell`, `runlog`, `index`, `survey`, `work`, `execute`. The [`engine`] module is the façade that the program uses.
+//! `publish`, `shell`, `runlog`, `index`, `survey`, `work`, `execute`. The [`engine`] module is the façade that the
+//! program uses. Two shortcuts lie before it and change nothing it says: `compiled` keeps a checked pipeline between
+//! starts, and `quick` finds out from the `snapshot` of the last run that nothing has to be done.
 //!
 //! Invariant: the engine has no word for what stages compute; it knows files, digests, commands and parameters.
 //! Invariant: a stage sees its declared inputs, its parameters, scratch output paths, a thread budget and an event
@@ -20,6 +22,7 @@
 //! Invariant: nothing here prints; what happens is an [`event::Event`].
 
 pub mod commit;
+pub mod compiled;
 pub mod digest;
 pub mod draw;
 pub mod engine;
@@ -39,6 +42,7 @@ pub mod plan;
 pub mod project;
 pub mod publish;
 mod questions;
+pub mod quick;
 pub mod records;
 pub mod runlog;
 pub mod runmap;
@@ -46,6 +50,7 @@ pub mod sandbox;
 pub mod schedule;
 pub mod schema;
 pub mod shell;
+pub mod snapshot;
 pub mod sources;
 pub mod spec;
 pub mod stage;

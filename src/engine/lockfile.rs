@@ -11,7 +11,56 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::EngineError;
+use crate::fast::FastMap;
 use crate::history::OutputRecord;
+
+const FIRST_BLOCK: &str = "\n[[stage]]\n";
+
+/// Returns the digest of the stages' blocks of a lock file, without the lines above them.
+pub fn blocks_on_disk(path: &Path) -> Digest {
+    fs::read_to_string(path).map_or_else(|_| Digest::of_bytes(b""), |text| blocks_of(&text))
+}
+
+/// Returns the digest of the stages' blocks of a lock file's text.
+pub fn blocks_of(text: &str) -> Digest {
+    Digest::of_bytes(split(text).1.as_bytes())
+}
+
+fn split(text: &str) -> (&str, &str) {
+    text.split_at(text.find(FIRST_BLOCK).unwrap_or(text.len()))
+}
+
+/// The lines above the blocks, to be changed without touching the rest.
+pub struct Top {
+    /// Digest of the first line of the run log, and of its last.
+    pub log: Option<(Digest, Digest)>,
+    /// Digest of the blocks.
+    pub blocks: Digest,
+    /// Where the digest of the last line stands.
+    head_at: Option<u64>,
+}
+
+impl Top {
+    /// Reads the top of a lock file; `None` if it cannot be understood.
+    pub fn read(path: &Path) -> Option<Self> {
+        let text = fs::read_to_string(path).ok()?;
+        let (top, blocks) = split(&text);
+        let marker = "\nhead = \"";
+        let head_at = top.find(marker).map(|at| (at + marker.len()) as u64);
+        Some(Self { log: LockFile::parse(top).ok()?.log, blocks: Digest::of_bytes(blocks.as_bytes()), head_at })
+    }
+
+    /// Puts another last line in the place of the old one, in one small write that a kill does not tear.
+    ///
+    /// # Errors
+    /// The file is not writable.
+    pub fn set_head(&self, path: &Path, head: &Digest) -> Result<(), EngineError> {
+        use std::os::unix::fs::FileExt as _;
+        let Some(at) = self.head_at else { return Ok(()) };
+        let write = || fs::OpenOptions::new().write(true).open(path)?.write_all_at(head.to_string().as_bytes(), at);
+        write().map_err(EngineError::io("write", path))
+    }
+}
 
 /// What is locked of a stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +69,22 @@ pub struct LockedStage {
     pub key: Digest,
     /// Outputs by slot.
     pub outputs: BTreeMap<String, OutputRecord>,
+}
+
+impl LockedStage {
+    fn write(&self, name: &str, text: &mut String) {
+        text.push_str(&format!("{FIRST_BLOCK}name = {}\nkey = \"{}\"\n", quoted(name), self.key));
+        for (slot, output) in &self.outputs {
+            let mode = if output.executable { "x" } else { "-" };
+            text.push_str(&format!(
+                "output = [{}, \"{}\", {}, \"{mode}\", {}]\n",
+                quoted(slot),
+                output.digest,
+                output.size,
+                quoted(&output.path)
+            ));
+        }
+    }
 }
 
 /// The content of a lock file.
@@ -49,43 +114,62 @@ impl LockFile {
         };
         Self::parse(&text).map_err(|why| EngineError::LockFile { path: path.to_path_buf(), why })
     }
+}
 
-    /// Writes the file whole, if its text changes.
-    ///
-    /// # Errors
-    /// The folder is not writable.
-    pub fn write(&self, path: &Path) -> Result<(), EngineError> {
-        let text = self.text();
-        if fs::read(path).is_ok_and(|now| now == text.as_bytes()) {
-            return Ok(());
+/// Writes the text of a lock file whole, if it changes.
+///
+/// # Errors
+/// The folder is not writable.
+pub fn write_text(text: &str, path: &Path) -> Result<(), EngineError> {
+    let same_length = fs::metadata(path).is_ok_and(|meta| meta.len() == text.len() as u64);
+    if same_length && fs::read(path).is_ok_and(|now| now == text.as_bytes()) {
+        return Ok(());
+    }
+    let temp = path.with_extension(format!("lock.{}.tmp", std::process::id()));
+    let write = || fs::File::create(&temp)?.write_all(text.as_bytes());
+    write().map_err(EngineError::io("write", &temp))?;
+    fs::rename(&temp, path).map_err(EngineError::io("write", path))
+}
+
+impl LockFile {
+    /// Returns the text of a lock file with the blocks of these stages, and the top, replaced; the other blocks are not
+    /// read but for their names. `None` if it does not have a block for each of them.
+    pub fn spliced(&self, old: &str) -> Option<String> {
+        let mut new: FastMap<String, String> = FastMap::default();
+        for (name, stage) in &self.stages {
+            let mut block = String::new();
+            stage.write(name, &mut block);
+            new.insert(quoted(name), block);
         }
-        let temp = path.with_extension(format!("lock.{}.tmp", std::process::id()));
-        let write = || fs::File::create(&temp)?.write_all(text.as_bytes());
-        write().map_err(EngineError::io("write", &temp))?;
-        fs::rename(&temp, path).map_err(EngineError::io("write", path))
+        let mut text = String::with_capacity(old.len() + 1024);
+        self.write_top(&mut text);
+        let mut rest = split(old).1;
+        while let Some(body) = rest.strip_prefix(FIRST_BLOCK) {
+            let end = body.find(FIRST_BLOCK).unwrap_or(body.len());
+            let (block, after) = rest.split_at(FIRST_BLOCK.len() + end);
+            let name = body.strip_prefix("name = ")?.lines().next()?;
+            match new.is_empty() {
+                true => text.push_str(block),
+                false => text.push_str(new.remove(name).as_deref().unwrap_or(block)),
+            }
+            rest = after;
+        }
+        (rest.is_empty() && new.is_empty()).then_some(text)
     }
 
-    /// Returns the text.
-    pub fn text(&self) -> String {
-        let mut text = String::with_capacity(256 + self.stages.len() * 256);
+    fn write_top(&self, text: &mut String) {
         text.push_str("# Written by logweir: keys and output digests of the last run. Commit it with the pipeline.\n");
         text.push_str("version = 1\n");
         if let Some((log, head)) = &self.log {
             text.push_str(&format!("log = \"{log}\"\nhead = \"{head}\"\n"));
         }
-        for (name, stage) in &self.stages {
-            text.push_str(&format!("\n[[stage]]\nname = {}\nkey = \"{}\"\n", quoted(name), stage.key));
-            for (slot, output) in &stage.outputs {
-                let mode = if output.executable { "x" } else { "-" };
-                text.push_str(&format!(
-                    "output = [{}, \"{}\", {}, \"{mode}\", {}]\n",
-                    quoted(slot),
-                    output.digest,
-                    output.size,
-                    quoted(&output.path)
-                ));
-            }
-        }
+    }
+
+    /// Returns the text.
+    pub fn text(&self) -> String {
+        let mut text = String::with_capacity(256 + self.stages.len() * 256);
+        self.write_top(&mut text);
+        self.stages.iter().for_each(|(name, stage)| stage.write(name, &mut text));
         text
     }
 
@@ -168,6 +252,13 @@ mod tests {
         };
         assert_eq!(LockFile::parse(&lock.text()).unwrap(), lock);
         assert_eq!(LockFile::parse("").unwrap(), LockFile::default());
+        let new = LockFile { log: None, stages: BTreeMap::from([("x[n=3]".into(), stage(&["c"]))]) };
+        let wanted =
+            LockFile { log: None, stages: lock.stages.clone().into_iter().chain(new.stages.clone()).collect() };
+        assert_eq!(new.spliced(&lock.text()).unwrap(), wanted.text());
+        let unknown = LockFile { log: None, stages: BTreeMap::from([("m".into(), stage(&["c"]))]) };
+        assert_eq!(unknown.spliced(&lock.text()), None);
+        assert_eq!(new.spliced("\n[[stage]]\nkey = 1\n"), None);
         let conflict = lock.text().replace("version = 1", "<<<<<<< ours");
         assert_eq!(LockFile::parse(&conflict).unwrap_err(), "line 2: `<<<<<<< ours`");
     }

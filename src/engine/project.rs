@@ -56,6 +56,11 @@ impl Project {
         self.file.strip_prefix(&self.root).unwrap_or(&self.file).to_string_lossy().into_owned()
     }
 
+    /// Returns the cache folder.
+    pub fn cache(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+
     /// Reads the pipeline file.
     ///
     /// # Errors

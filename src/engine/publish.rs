@@ -19,10 +19,24 @@ use crate::store::{Store, TakeError};
 /// Something cannot be read, a link leads nowhere or in a circle, a name is not UTF-8, or an entry is neither file nor
 /// directory.
 pub fn files_below(dir: &Path) -> io::Result<Vec<(String, PathBuf)>> {
-    let mut files = Vec::new();
-    for entry in walkdir::WalkDir::new(dir).follow_links(true).min_depth(1) {
+    Ok(tree_below(dir)?.0)
+}
+
+/// Files as from [`files_below`], and every folder with the identity it had before it was looked into.
+pub type Tree = (Vec<(String, PathBuf)>, Vec<(PathBuf, Stat)>);
+
+/// Lists all regular files below a directory, and the folders that were looked into for it.
+///
+/// # Errors
+/// As [`files_below`].
+pub fn tree_below(dir: &Path) -> io::Result<Tree> {
+    let (mut files, mut folders) = (Vec::new(), Vec::new());
+    for entry in walkdir::WalkDir::new(dir).follow_links(true) {
         let entry = entry?;
         if entry.file_type().is_dir() {
+            let path = entry.into_path();
+            // The iterator reads a folder only after it has given it out.
+            folders.extend(Stat::of_folder(&path)?.map(|stat| (path, stat)));
             continue;
         }
         let path = entry.into_path();
@@ -35,7 +49,7 @@ pub fn files_below(dir: &Path) -> io::Result<Vec<(String, PathBuf)>> {
         files.push((relative, path));
     }
     files.sort();
-    Ok(files)
+    Ok((files, folders))
 }
 
 /// Hashes a directory without any memo.

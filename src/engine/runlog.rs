@@ -17,6 +17,7 @@ use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::event::Reason;
 use crate::history::{OutputRecord, RunInfo};
+use crate::index::Covered;
 use crate::key::KeyRecord;
 use crate::sandbox::Undeclared;
 
@@ -199,6 +200,17 @@ pub fn line_at(cache: &Path, offset: u64) -> Result<Line, EngineError> {
     line.map_err(EngineError::io("read", &path))
 }
 
+/// Returns whether a line that was read before is still where it was.
+pub fn ends_with(cache: &Path, covered: &Covered) -> bool {
+    line_at(cache, covered.last)
+        .is_ok_and(|line| line.digest() == covered.head && line.offset + line.bytes.len() as u64 + 1 == covered.len)
+}
+
+/// Returns the digest that a line carries of the line before; `None` if it is no entry.
+pub fn prev_of(line: &[u8]) -> Option<Digest> {
+    serde_json::from_slice::<Head>(line).ok().map(|head| head.prev)
+}
+
 /// Reads the action that begins at `offset`.
 ///
 /// # Errors
@@ -281,6 +293,14 @@ impl Writer {
         self.len += line.len() as u64;
         self.head = Digest::of_bytes(&line.as_bytes()[..line.len() - 1]);
         Ok(offset)
+    }
+
+    /// Makes everything appended durable.
+    ///
+    /// # Errors
+    /// The disk did not take it.
+    pub fn sync(&self) -> Result<(), EngineError> {
+        self.file.sync_data().map_err(EngineError::io("sync", &self.path))
     }
 
     /// Returns the digest of the last line.

@@ -4,6 +4,7 @@
 //! chunks depends only on the number of stages, so a run that changes one stage adds one chunk and one root, and a run
 //! that changes nothing adds nothing.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -41,25 +42,57 @@ struct Root {
     chunks: Vec<Digest>,
 }
 
-/// Stores a map; returns its root and adds the new objects to `new`.
+/// Returns the number of the chunk that holds a stage, of `count`.
+fn chunk_of(stage: &str, count: usize) -> usize {
+    let hash = blake3::hash(stage.as_bytes());
+    u32::from_le_bytes(*hash.as_bytes().first_chunk().expect("32 bytes have 4")) as usize % count
+}
+
+/// Stores a map; returns its root and adds the new objects to `new`. `like` is the root of a map that has the same
+/// stages and differs at most in the given ones: only their chunks are written. With `all`, every stage is written with
+/// that decision and without reasons.
 ///
 /// # Errors
 /// The store is not writable.
-pub fn save(map: &RunMap, store: &Store, new: &mut Vec<PathBuf>) -> Result<Digest, EngineError> {
+pub fn save(
+    map: &RunMap,
+    like: Option<(&Digest, &[&str])>,
+    all: Option<Decision>,
+    store: &Store,
+    new: &mut Vec<PathBuf>,
+) -> Result<Digest, EngineError> {
     let count = (map.len() / PER_CHUNK).next_power_of_two();
-    let mut chunks: Vec<BTreeMap<&str, &MapEntry>> = vec![BTreeMap::new(); count];
+    let old = like.and_then(|(root, changed)| {
+        let chunks = read::<Root>(root, store).ok()?.chunks;
+        let whole = chunks.len() == count && chunks.iter().all(|chunk| store.path(chunk).is_file());
+        whole.then_some((chunks, changed))
+    });
+    let (mut digests, wanted) = match old {
+        Some((chunks, changed)) => {
+            let mut wanted = vec![false; count];
+            changed.iter().for_each(|stage| wanted[chunk_of(stage, count)] = true);
+            (chunks, wanted)
+        }
+        None => (vec![Digest::from([0; 32]); count], vec![true; count]),
+    };
+    let mut chunks: Vec<BTreeMap<&str, Cow<'_, MapEntry>>> = vec![BTreeMap::new(); count];
+    let plain = |decision| move |entry: &MapEntry| MapEntry { decision, reasons: Vec::new(), ..*entry };
     for (stage, entry) in map {
-        let hash = blake3::hash(stage.as_bytes());
-        let number = u32::from_le_bytes(*hash.as_bytes().first_chunk().expect("32 bytes have 4"));
-        chunks[number as usize % count].insert(stage, entry);
+        let number = chunk_of(stage, count);
+        if wanted[number] {
+            let entry = all.map_or(Cow::Borrowed(entry), |decision| Cow::Owned(plain(decision)(entry)));
+            chunks[number].insert(stage, entry);
+        }
     }
     let mut put = |text: String| -> Result<Digest, EngineError> {
         let (digest, object) = store.put(text.as_bytes())?;
         new.extend(object);
         Ok(digest)
     };
-    let text = |chunk| serde_json::to_string(chunk).expect("a map has string keys and finite numbers only");
-    let digests = chunks.iter().map(|chunk| put(text(chunk))).collect::<Result<_, _>>()?;
+    for number in (0..count).filter(|number| wanted[*number]) {
+        let text = serde_json::to_string(&chunks[number]).expect("a map has string keys and finite numbers only");
+        digests[number] = put(text)?;
+    }
     let root = serde_json::to_string(&Root { chunks: digests }).expect("digests are strings");
     put(root)
 }
@@ -107,20 +140,24 @@ mod tests {
         };
         let mut map: RunMap = (0..1000).map(|n| (format!("s{n}"), entry(n))).collect();
         let mut new = Vec::new();
-        let first = save(&map, &store, &mut new).unwrap();
+        let first = save(&map, None, None, &store, &mut new).unwrap();
         assert_eq!(new.len(), 17, "16 chunks and the root");
         assert_eq!(load(&first, &store).unwrap(), map);
 
         new.clear();
-        assert_eq!(save(&map, &store, &mut new).unwrap(), first);
+        assert_eq!(save(&map, None, None, &store, &mut new).unwrap(), first);
         assert!(new.is_empty());
 
         map.insert("s7".to_owned(), entry(7000));
-        let second = save(&map, &store, &mut new).unwrap();
+        let second = save(&map, None, None, &store, &mut new).unwrap();
         assert_eq!(new.len(), 2, "one chunk and the root");
         assert_eq!(load(&second, &store).unwrap(), map);
+        let like_first = |map: &RunMap| save(map, Some((&first, &["s7"])), None, &store, &mut Vec::new()).unwrap();
+        assert_eq!(like_first(&map), second);
+        let small = RunMap::from([("s7".to_owned(), entry(1))]);
+        assert_eq!(load(&like_first(&small), &store).unwrap(), small, "of another size: nothing is taken over");
         assert_eq!(objects(&second, &store).unwrap().len(), 17);
-        let empty = save(&RunMap::new(), &store, &mut new).unwrap();
+        let empty = save(&RunMap::new(), None, None, &store, &mut new).unwrap();
         assert!(load(&empty, &store).unwrap().is_empty());
     }
 }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crate::error::EngineError;
 use crate::manifest::{FileFact, Manifest};
-use crate::publish::files_below;
+use crate::publish::tree_below;
+use crate::snapshot::Listing;
 use crate::spec::{ProjectPath, Spec};
-use crate::statcache::StatCache;
+use crate::statcache::{Stat, StatCache};
 use crate::wiring::{literal_prefix, matcher};
 
 /// The places inputs may lie in.
@@ -21,6 +22,11 @@ impl Places {
     /// Takes the places of a pipeline in a project folder.
     pub fn new(root: &Path, spec: &Spec) -> Self {
         let roots = spec.roots.iter().map(|(name, place)| (name.clone(), root.join(place))).collect();
+        Self::new_in(root, roots)
+    }
+
+    /// Takes named places in a project folder.
+    pub fn new_in(root: &Path, roots: BTreeMap<String, PathBuf>) -> Self {
         Self { root: root.to_path_buf(), roots }
     }
 
@@ -79,13 +85,15 @@ impl Places {
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn directory(&self, memo: &mut StatCache, logical: &str) -> Result<Option<Manifest>, EngineError> {
+    pub fn directory(&self, memo: &mut StatCache, logical: &str) -> Result<Option<Folder>, EngineError> {
         let logical = logical.trim_end_matches('/');
         let place = self.place_of(logical);
         if !place.is_dir() {
             return Ok(None);
         }
-        let files = files_below(&place).map_err(EngineError::io("read", &place))?;
+        let (files, folders) = tree_below(&place).map_err(EngineError::io("read", &place))?;
+        let names = files.iter().map(|(relative, _)| relative.as_str());
+        let listing = Listing::new(names, self.named_folders(folders), memo.seen());
         let name = self.memo_name(logical);
         let names: Vec<String> = files.iter().map(|(relative, _)| format!("{name}/{relative}")).collect();
         let looked: Vec<(&str, PathBuf)> =
@@ -97,14 +105,20 @@ impl Places {
                 manifest.files.insert(relative, fact);
             }
         }
-        Ok(Some(manifest))
+        Ok(Some(Folder { manifest, listing }))
+    }
+
+    /// Returns folders by their names in the memo.
+    fn named_folders(&self, folders: Vec<(PathBuf, Stat)>) -> Vec<(String, Stat)> {
+        let name = |path: &Path| path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned();
+        folders.into_iter().map(|(path, stat)| (name(&path), stat)).collect()
     }
 
     /// Returns the logical paths of all files on disk that a pattern matches, sorted.
     ///
     /// # Errors
     /// A folder cannot be read.
-    pub fn matches(&self, pattern: &ProjectPath) -> Result<Vec<String>, EngineError> {
+    pub fn matches(&self, pattern: &ProjectPath) -> Result<Matches, EngineError> {
         let matcher = matcher(&pattern.path)?;
         let base = match literal_prefix(&pattern.path).rfind('/') {
             Some(at) => &pattern.path[..at],
@@ -112,14 +126,18 @@ impl Places {
         };
         let top = self.place(&ProjectPath { root: pattern.root.clone(), path: base.to_owned() });
         if !top.is_dir() {
-            return Ok(Vec::new());
+            return Ok(Matches::default());
         }
         let below = &pattern.path[if base.is_empty() { 0 } else { base.len() + 1 }..];
         let depth =
             if below.contains("**") || below.contains('{') { usize::MAX } else { below.matches('/').count() + 1 };
-        let mut found = Vec::new();
-        for entry in walkdir::WalkDir::new(&top).follow_links(true).min_depth(1).max_depth(depth) {
+        let (mut found, mut folders) = (Vec::new(), Vec::new());
+        for entry in walkdir::WalkDir::new(&top).follow_links(true).max_depth(depth) {
             let entry = entry.map_err(|e| EngineError::io("read", &top)(e.into()))?;
+            if entry.file_type().is_dir() && entry.depth() < depth {
+                let stat = Stat::of_folder(entry.path()).map_err(EngineError::io("look at", entry.path()))?;
+                folders.extend(stat.map(|stat| (entry.path().to_path_buf(), stat)));
+            }
             if !entry.file_type().is_file() {
                 continue;
             }
@@ -130,8 +148,26 @@ impl Places {
             }
         }
         found.sort();
-        Ok(found)
+        Ok(Matches { names: found, folders: self.named_folders(folders) })
     }
+}
+
+/// What a directory holds, and how it was found out.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    /// Its files.
+    pub manifest: Manifest,
+    /// Their names and the folders looked into.
+    pub listing: Listing,
+}
+
+/// What a pattern matches, and how it was found out.
+#[derive(Clone, Debug, Default)]
+pub struct Matches {
+    /// Logical paths, sorted.
+    pub names: Vec<String>,
+    /// Folders looked into, by name in the memo.
+    pub folders: Vec<(String, Stat)>,
 }
 
 #[cfg(test)]
@@ -155,15 +191,16 @@ mod tests {
             root: dir.path().join("elsewhere"),
             roots: BTreeMap::from([("raw".to_owned(), dir.path().to_path_buf())]),
         };
-        let find = |pattern: &str| places.matches(&ProjectPath::try_from(format!("raw:{pattern}")).unwrap()).unwrap();
+        let find =
+            |pattern: &str| places.matches(&ProjectPath::try_from(format!("raw:{pattern}")).unwrap()).unwrap().names;
         assert_eq!(find("logs/*.log"), ["raw:logs/a.log", "raw:logs/link.log"]);
         assert_eq!(find("logs/*.log*"), ["raw:logs/a.log", "raw:logs/b.log.gz", "raw:logs/link.log"]);
         assert_eq!(find("**/*.log").len(), 4);
         assert_eq!(find("*.log"), ["raw:top.log"]);
         assert_eq!(find("none/*.log"), [""; 0]);
         let mut memo = StatCache::open(dir.path(), false);
-        let manifest = places.directory(&mut memo, "raw:logs").unwrap().unwrap();
+        let manifest = places.directory(&mut memo, "raw:logs").unwrap().unwrap().manifest;
         assert_eq!(manifest.files.keys().collect::<Vec<_>>(), ["a.log", "b.log.gz", "d.txt", "link.log", "sub/c.log"]);
-        assert_eq!(places.directory(&mut memo, "raw:none").unwrap(), None);
+        assert!(places.directory(&mut memo, "raw:none").unwrap().is_none());
     }
 }

@@ -9,28 +9,36 @@
 //! Known hole: a writer that sets times back and keeps inode, length and ctime (only possible on disks without ctime)
 //! is not seen; `--rehash` ignores the memo.
 //!
-//! File: `cache/stat`: magic, then entries sorted by path. Losing it costs a rehash, nothing else.
+//! Files: `cache/stat` and, with a few entries that are newer, `cache/stat.new`: magic, then entries sorted by path. The
+//! large one is read when a file has to be looked at that the snapshot of the last run says nothing of. Losing them costs
+//! a rehash, nothing else.
 
 use std::fs;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::EngineError;
-use crate::fast::FastMap;
+use crate::fast::{FastMap, FastSet};
 use crate::manifest::FileFact;
+use crate::snapshot::State;
 
 const MAGIC: &[u8; 8] = b"LWSTAT1\n";
 /// How long a file must have been at rest before its stat identity is trusted.
 const RACY_NS: i64 = 2_000_000_000;
+/// Up to so many new entries are written beside the large file instead of writing that again.
+const MOST_RECENT: usize = 1000;
 /// How often a file that changes while it is read is tried again.
 const ATTEMPTS: usize = 3;
 
 /// What a file's stat says about its identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stat {
     size: u64,
     mtime: i64,
@@ -52,6 +60,57 @@ impl Stat {
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(e) => Err(e),
         }
+    }
+
+    /// Reads the identity of whatever regular file or folder is at a path relative to an open folder: shorter paths are
+    /// found sooner, and ten thousand of them at that. `None` if there is nothing, or something else.
+    pub fn at(folder: BorrowedFd<'_>, path: &str) -> Option<(Self, bool)> {
+        use rustix::fs::{AtFlags, FileType, statat};
+        let stat = statat(folder, path, AtFlags::empty()).ok()?;
+        let is_folder = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => false,
+            FileType::Directory => true,
+            _ => return None,
+        };
+        let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
+        #[allow(clippy::unnecessary_cast, clippy::cast_lossless, reason = "the fields' types differ between systems")]
+        let found = Self {
+            size: stat.st_size as u64,
+            mtime: ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            ctime: ns(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+            inode: stat.st_ino as u64,
+            executable: stat.st_mode as u32 & 0o111 != 0,
+        };
+        Some((found, is_folder))
+    }
+
+    /// Reads the identity of a folder; `None` if there is none.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub fn of_folder(path: &Path) -> io::Result<Option<Self>> {
+        match fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => Ok(Some(Self::from(&meta))),
+            Ok(_) => Ok(None),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether it had not changed for a while when it was looked at by the clock `seen`: only then an equal identity
+    /// means equal content.
+    pub fn at_rest(&self, seen: i64) -> bool {
+        self.newest().saturating_add(RACY_NS) <= seen
+    }
+
+    /// Whether the content could be the same: equal length and mode.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.size == other.size && self.executable == other.executable
+    }
+
+    /// Returns the length in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
     }
 
     fn newest(&self) -> i64 {
@@ -81,7 +140,7 @@ struct Entry {
 
 impl Entry {
     fn trusted_for(&self, stat: &Stat) -> bool {
-        self.stat == *stat && stat.newest().saturating_add(RACY_NS) <= self.seen
+        self.stat == *stat && stat.at_rest(self.seen)
     }
 
     fn fact(&self) -> FileFact {
@@ -92,7 +151,12 @@ impl Entry {
 /// The memo of one process.
 pub struct StatCache {
     file: PathBuf,
-    entries: FastMap<Box<str>, Entry>,
+    /// Entries of the large file; read when first needed.
+    entries: OnceLock<FastMap<Box<str>, Entry>>,
+    /// Entries that are newer than those, or new.
+    recent: FastMap<Box<str>, Option<Entry>>,
+    /// Files that are known not to be what any entry says.
+    changed: FastSet<Box<str>>,
     /// Files looked at by this process; `None` for those that are not there.
     looked: FastMap<Box<str>, Option<Entry>>,
     seen: i64,
@@ -104,8 +168,38 @@ impl StatCache {
     /// Opens the memo of a cache folder; a damaged or missing one is empty. With `rehash` no entry is trusted.
     pub fn open(cache: &Path, rehash: bool) -> Self {
         let file = cache.join("stat");
-        let entries = fs::read(&file).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default();
-        Self { seen: clock(cache).unwrap_or(0), file, entries, looked: FastMap::default(), rehash, dirty: false }
+        let recent = read(&file.with_extension("new")).into_iter().map(|(name, entry)| (name, Some(entry))).collect();
+        Self {
+            seen: clock(cache).unwrap_or(0),
+            file,
+            entries: OnceLock::new(),
+            recent,
+            changed: FastSet::default(),
+            looked: FastMap::default(),
+            rehash,
+            dirty: false,
+        }
+    }
+
+    /// Takes what a snapshot says of a file that was just found to be as it says; or that it is not. A file that was only
+    /// touched is looked at again, for its new identity.
+    pub fn hint(&mut self, name: &str, place: &Path, state: Option<&State>) {
+        match state {
+            Some(State::File { stat, digest, seen }) if Stat::of(place).is_ok_and(|now| now.as_ref() == Some(stat)) => {
+                let entry = Entry { stat: *stat, digest: Digest::from(*digest), seen: *seen };
+                self.looked.insert(name.into(), Some(entry));
+            }
+            Some(State::File { .. }) | None => drop(self.changed.insert(name.into())),
+            Some(_) => {}
+        }
+    }
+
+    fn known(&self, name: &str) -> Option<&Entry> {
+        match self.recent.get(name) {
+            Some(entry) => entry.as_ref(),
+            None if self.changed.contains(name) => None,
+            None => self.entries.get_or_init(|| read(&self.file)).get(name),
+        }
     }
 
     /// Returns what the file at `place` is, hashing it unless the memo knows it; `None` if there is no file. `name`
@@ -159,6 +253,17 @@ impl StatCache {
         self.looked.get(name).copied().flatten().map(|entry| entry.stat)
     }
 
+    /// Returns what is known of a file looked at before, as a snapshot keeps it; nothing for one never looked at.
+    pub fn state(&self, name: &str) -> Option<State> {
+        let file = |entry: &Entry| State::File { stat: entry.stat, digest: *entry.digest.as_bytes(), seen: entry.seen };
+        Some(self.looked.get(name)?.as_ref().map_or(State::Absent, file))
+    }
+
+    /// Returns the clock that entries made now carry.
+    pub fn seen(&self) -> i64 {
+        self.seen
+    }
+
     /// Writes the memo if it changed.
     ///
     /// # Errors
@@ -167,9 +272,24 @@ impl StatCache {
         if !self.dirty {
             return Ok(());
         }
-        let temp = self.file.with_extension(format!("{}.tmp", std::process::id()));
-        fs::write(&temp, encode(&self.entries))?;
-        fs::rename(&temp, &self.file)?;
+        let recent = self.file.with_extension("new");
+        if self.entries.get().is_none() && self.recent.len() <= MOST_RECENT {
+            write(&recent, self.recent.iter().filter_map(|(name, entry)| Some((&**name, entry.as_ref()?))))?;
+        } else {
+            self.entries.get_or_init(|| read(&self.file));
+            let entries = self.entries.get_mut().expect("read just now");
+            for (name, entry) in self.recent.drain() {
+                match entry {
+                    Some(entry) => drop(entries.insert(name, entry)),
+                    None => drop(entries.remove(&name)),
+                }
+            }
+            write(&self.file, entries.iter().map(|(name, entry)| (&**name, entry)))?;
+            match fs::remove_file(&recent) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+        }
         self.dirty = false;
         Ok(())
     }
@@ -177,7 +297,7 @@ impl StatCache {
     fn look(&self, name: &str, place: &Path) -> Result<Option<Entry>, EngineError> {
         let Some(mut before) = Stat::of(place).map_err(EngineError::io("look at", place))? else { return Ok(None) };
         if !self.rehash
-            && let Some(known) = self.entries.get(name)
+            && let Some(known) = self.known(name)
             && known.trusted_for(&before)
         {
             return Ok(Some(*known));
@@ -195,22 +315,34 @@ impl StatCache {
     }
 
     fn remember(&mut self, name: &str, found: Option<Entry>) {
-        match found {
-            Some(entry) => {
-                let same = self.entries.get(name).is_some_and(|old| {
-                    old.stat == entry.stat
-                        && old.digest == entry.digest
-                        && (old.seen == entry.seen || old.trusted_for(&entry.stat))
-                });
-                if !same {
-                    self.entries.insert(name.into(), entry);
-                    self.dirty = true;
-                }
+        // The large file is not read for this: an entry too many costs less.
+        let recent = self.recent.get(name).map(Option::as_ref);
+        let known = recent.or_else(|| self.entries.get().map(|entries| entries.get(name)));
+        let same = match (known.flatten(), &found) {
+            (Some(old), Some(entry)) => {
+                old.stat == entry.stat
+                    && old.digest == entry.digest
+                    && (old.seen == entry.seen || old.trusted_for(&entry.stat))
             }
-            None => self.dirty |= self.entries.remove(name).is_some(),
+            (None, None) => known.is_some(),
+            _ => false,
+        };
+        if !same {
+            self.recent.insert(name.into(), found);
+            self.dirty = true;
         }
         self.looked.insert(name.into(), found);
     }
+}
+
+fn read(file: &Path) -> FastMap<Box<str>, Entry> {
+    fs::read(file).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default()
+}
+
+fn write<'e>(file: &Path, entries: impl Iterator<Item = (&'e str, &'e Entry)>) -> io::Result<()> {
+    let temp = file.with_extension(format!("{}.tmp", std::process::id()));
+    fs::write(&temp, encode(entries.collect()))?;
+    fs::rename(&temp, file)
 }
 
 /// Returns the file system's clock: the time of a file just written in `cache`.
@@ -222,14 +354,12 @@ fn clock(cache: &Path) -> io::Result<i64> {
     Ok(Stat::from(&meta?).mtime)
 }
 
-fn encode(entries: &FastMap<Box<str>, Entry>) -> Vec<u8> {
-    let mut names: Vec<&str> = entries.keys().map(|name| &**name).collect();
-    names.sort_unstable();
-    let mut bytes = Vec::with_capacity(16 + names.len() * 128);
+fn encode(mut entries: Vec<(&str, &Entry)>) -> Vec<u8> {
+    entries.sort_unstable_by_key(|(name, _)| *name);
+    let mut bytes = Vec::with_capacity(16 + entries.len() * 128);
     bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&(names.len() as u64).to_le_bytes());
-    for name in names {
-        let Entry { stat, digest, seen } = entries[name];
+    bytes.extend_from_slice(&(entries.len() as u64).to_le_bytes());
+    for (name, Entry { stat, digest, seen }) in entries {
         bytes.extend_from_slice(&(name.len() as u32).to_le_bytes());
         bytes.extend_from_slice(name.as_bytes());
         bytes.extend_from_slice(&stat.size.to_le_bytes());
@@ -303,8 +433,14 @@ mod tests {
         let mut memo = StatCache::open(dir.path(), false);
         let fact = memo.fact("f", &file).unwrap().unwrap();
         assert_eq!(fact.digest, Digest::of_bytes(b"abc"));
+        let folder = std::fs::File::open(dir.path()).unwrap();
+        let at = |name: &str| Stat::at(std::os::fd::AsFd::as_fd(&folder), name);
+        assert_eq!(at("f"), Stat::of(&file).unwrap().map(|stat| (stat, false)));
+        assert_eq!(at(""), None);
+        assert_eq!(at("."), Stat::of_folder(dir.path()).unwrap().map(|stat| (stat, true)));
         assert_eq!(memo.fact("none", &dir.path().join("none")).unwrap(), None);
         memo.save().unwrap();
+        assert!(StatCache::open(dir.path(), false).known("f").is_some());
 
         let bytes = std::fs::read(dir.path().join("stat")).unwrap();
         let entries = decode(&bytes).unwrap();

@@ -3,7 +3,7 @@
 
 mod gather;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,10 +17,11 @@ use crate::manifest::{FileFact, Manifest};
 use crate::plan::{self, Changes, EffectState, Facts, PlanRow};
 use crate::runlog::{self, ActionEntry};
 use crate::shell;
+use crate::snapshot::{Listing, Rests, Snapshot, State, Unit};
 use crate::sources::Places;
-use crate::spec::{Action, InputRef, ProjectPath, Spec};
+use crate::spec::{Action, InputRef, ProjectPath, Spec, StageSpec};
 use crate::stage::Made;
-use crate::statcache::StatCache;
+use crate::statcache::{Stat, StatCache};
 use crate::store::Store;
 use crate::wiring::{Link, Wiring};
 
@@ -31,8 +32,6 @@ const MOST_FILE_REASONS: usize = 20;
 pub struct Prepared {
     /// The built-in stage; `None` for shell stages.
     pub made: Option<Made>,
-    /// The key record but for inputs, environment, tools and effect.
-    pub template: KeyRecord,
 }
 
 impl Prepared {
@@ -44,8 +43,18 @@ impl Prepared {
         spec.stages.iter().map(Self::new).collect()
     }
 
-    fn new(stage: &crate::spec::StageSpec) -> Result<Self, EngineError> {
-        let mut template = KeyRecord {
+    fn new(stage: &StageSpec) -> Result<Self, EngineError> {
+        let Action::Builtin { kind } = &stage.action else { return Ok(Self { made: None }) };
+        let made = (kind.make)(&stage.params).map_err(|errors| {
+            let text: Vec<String> = errors.iter().map(|e| format!("{}: {}", e.path, e.message)).collect();
+            EngineError::Internal(format!("parameters of `{}`: {}", stage.name, text.join("; ")))
+        })?;
+        Ok(Self { made: Some(made) })
+    }
+
+    /// Returns the stage's key record but for inputs, environment, tools and effect.
+    fn record(&self, stage: &StageSpec) -> KeyRecord {
+        let mut record = KeyRecord {
             code: None,
             command: None,
             effect: None,
@@ -53,35 +62,28 @@ impl Prepared {
             inputs: BTreeMap::new(),
             kind: None,
             outputs: BTreeMap::new(),
-            params: key::sorted(&stage.params),
+            params: key::sorted(self.made.as_ref().map_or(&stage.params, |made| &made.params)),
             schema: SCHEMA,
             tools: BTreeMap::new(),
             version: None,
         };
-        let made = match &stage.action {
+        match &stage.action {
             Action::Builtin { kind } => {
-                let made = (kind.make)(&stage.params).map_err(|errors| {
-                    let text: Vec<String> = errors.iter().map(|e| format!("{}: {}", e.path, e.message)).collect();
-                    EngineError::Internal(format!("parameters of `{}`: {}", stage.name, text.join("; ")))
-                })?;
-                template.params = key::sorted(&made.params);
-                template.kind = Some(kind.name.to_owned());
-                template.version = Some(kind.version);
-                template.code = Some(Digest::from(kind.code));
-                template.outputs = stage.outputs.keys().map(|slot| (slot.clone(), None)).collect();
-                Some(made)
+                record.kind = Some(kind.name.to_owned());
+                record.version = Some(kind.version);
+                record.code = Some(Digest::from(kind.code));
+                record.outputs = stage.outputs.keys().map(|slot| (slot.clone(), None)).collect();
             }
             Action::Shell { command } => {
-                template.command = Some(command.clone());
-                template.outputs = stage
+                record.command = Some(command.clone());
+                record.outputs = stage
                     .outputs
                     .iter()
                     .map(|(slot, o)| (slot.clone(), Some(declared(&o.path, o.directory))))
                     .collect();
-                None
             }
-        };
-        Ok(Self { made, template })
+        }
+        record
     }
 }
 
@@ -114,6 +116,8 @@ pub struct Gathered {
     pub watched: Vec<String>,
     /// Manifests of source directories, to be stored with the action.
     pub manifests: Vec<Manifest>,
+    /// Folders, patterns and absent files that were looked for.
+    pub places: Rests,
 }
 
 /// Why the inputs of a stage cannot be gathered.
@@ -193,16 +197,106 @@ pub struct Survey<'a> {
     pub known: Vec<Option<Known>>,
     /// Outputs of tools run so far.
     pub tools: BTreeMap<String, String>,
+    /// What the last run found, and which stages are fresh by it.
+    pub before: Option<Before<'a>>,
 }
 
-impl Survey<'_> {
-    /// Looks at every source file and output file of the selected stages, on all cores.
+/// The snapshot of the last run, looked at again.
+pub struct Before<'a> {
+    /// The snapshot; its units are the stages, in order.
+    pub snapshot: &'a Snapshot<'a>,
+    /// By stage: everything it and all it waits for rest on is as it was, so it is fresh.
+    pub fresh: Vec<bool>,
+}
+
+impl<'a> Survey<'a> {
+    /// Returns whether a stage is known to be fresh by the snapshot of the last run.
+    pub fn is_fresh(&self, index: usize) -> bool {
+        self.before.as_ref().is_some_and(|before| before.fresh[index])
+    }
+
+    /// Returns the snapshot's unit of a stage that is fresh by it.
+    pub fn fresh_unit(&self, index: usize) -> Option<Unit<'a>> {
+        self.before.as_ref().filter(|before| before.fresh[index]).map(|before| before.snapshot.units[index])
+    }
+
+    /// Takes a snapshot of this very pipeline, all of whose places were looked at: finds the stages that are fresh by
+    /// it. Stages that something else can make run (an effect's target, a tool, being forced) are left to be decided.
+    pub fn begin_from(&mut self, snapshot: &'a Snapshot<'a>, same: &[bool]) {
+        let (spec, wiring) = (self.spec, self.wiring);
+        if snapshot.units.len() != spec.stages.len() {
+            return;
+        }
+        let mut fresh = vec![false; spec.stages.len()];
+        for &index in &wiring.order {
+            let (stage, unit) = (&spec.stages[index], &snapshot.units[index]);
+            let effect = self.prepared[index].made.as_ref().is_some_and(|made| made.stage.effect().is_some());
+            fresh[index] = unit.settled
+                && unit.at.is_some()
+                && self.forced[index].is_none()
+                && !effect
+                && stage.tools.is_empty()
+                && snapshot.places_of(unit).iter().all(|place| same[*place as usize])
+                && wiring.before[index].iter().all(|upstream| fresh[*upstream]);
+        }
+        for unit in (0..fresh.len()).filter(|index| !fresh[*index]).map(|index| &snapshot.units[index]) {
+            for place in snapshot.places_of(unit).iter().map(|place| *place as usize) {
+                let (name, state) = &snapshot.places[place];
+                self.memo.hint(name, &self.places.root().join(name), same[place].then_some(state));
+            }
+        }
+        let at_the_edge: BTreeSet<usize> = (0..fresh.len())
+            .filter(|index| !fresh[*index])
+            .flat_map(|index| wiring.data[index].iter().copied().filter(|upstream| fresh[*upstream]))
+            .collect();
+        self.before = Some(Before { snapshot, fresh });
+        if !at_the_edge.into_iter().all(|index| self.recall(index)) {
+            // Records were lost: everything is decided from the files.
+            self.before = None;
+            self.known.fill(None);
+        }
+    }
+
+    /// Makes the outputs of a stage known that is fresh by the snapshot; `false` if the records do not have them.
+    fn recall(&mut self, index: usize) -> bool {
+        if self.known[index].is_some() {
+            return true;
+        }
+        let Some(unit) = self.fresh_unit(index) else { return false };
+        let key = Digest::from(unit.key);
+        let Some(result) = self.index.get(&key).filter(|result| fits(result, &self.spec.stages[index])) else {
+            return false;
+        };
+        let Some(action) = unit.at.and_then(|at| runlog::action_at(&self.cache, at).ok()) else { return false };
+        let mut manifests = BTreeMap::new();
+        for (slot, output) in result.outputs.iter().filter(|(_, output)| output.directory) {
+            let Ok(manifest) = self.store.manifest(&output.fact.digest) else { return false };
+            manifests.insert(slot.clone(), Arc::new(manifest));
+        }
+        self.settle(index, key, Arc::new(action.record), result.outputs, manifests);
+        true
+    }
+
+    /// Makes known what is upstream of a stage, for its lineage.
+    fn recall_upstream(&mut self, index: usize) -> Result<(), EngineError> {
+        let upstream = self.wiring.with_upstream(&[index]);
+        for stage in (0..upstream.len()).filter(|stage| upstream[*stage] && *stage != index) {
+            if self.is_fresh(stage) && !self.recall(stage) {
+                let name = &self.spec.stages[stage].name;
+                return Err(EngineError::Internal(format!("the record of `{name}` was lost; run again with --rehash")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at every source file and output file of the selected stages that have to be decided, on all cores.
     ///
     /// # Errors
     /// A file cannot be read.
     pub fn look_ahead(&mut self, selected: &[bool]) -> Result<(), EngineError> {
         let mut names = Vec::new();
-        for (index, stage) in self.spec.stages.iter().enumerate().filter(|(index, _)| selected[*index]) {
+        let wanted = |index: usize| selected[index] && !self.is_fresh(index);
+        for (index, stage) in self.spec.stages.iter().enumerate().filter(|(index, _)| wanted(*index)) {
             for wire in &self.wiring.wires[index] {
                 let input = &stage.inputs[wire.slot];
                 if let (Link::SourceFile, InputRef::File(path)) = (&wire.link, &input.refs[wire.reference]) {
@@ -226,7 +320,7 @@ impl Survey<'_> {
         let mut missing = Vec::new();
         let spec = self.spec;
         for (index, stage) in spec.stages.iter().enumerate().filter(|(index, _)| selected[*index]) {
-            if stage.policy.frozen {
+            if stage.policy.frozen || self.is_fresh(index) {
                 continue;
             }
             for wire in &self.wiring.wires[index] {
@@ -242,7 +336,7 @@ impl Survey<'_> {
                         outputs.is_empty() && !self.places.place(path).is_dir()
                     }
                     (Link::Pattern { matching, within }, InputRef::Glob(path)) => {
-                        matching.is_empty() && within.is_empty() && self.places.matches(path)?.is_empty()
+                        matching.is_empty() && within.is_empty() && self.places.matches(path)?.names.is_empty()
                     }
                     _ => false,
                 };
@@ -264,8 +358,8 @@ impl Survey<'_> {
         if stage.policy.frozen {
             return self.decide_frozen(index);
         }
-        let inputs = self.gather(index)?;
-        let mut record = prepared[index].template.clone();
+        let mut inputs = self.gather(index)?;
+        let mut record = prepared[index].record(stage);
         record.inputs.clone_from(&inputs.slots);
         record.env = stage.env.iter().map(|name| (name.clone(), self.env.get(name).cloned())).collect();
         for tool in &stage.tools {
@@ -280,7 +374,7 @@ impl Survey<'_> {
         let result = self.index.get(&key).filter(|result| fits(result, stage));
         let mut manifests = BTreeMap::new();
         let misplaced = match &result {
-            Some(result) => self.misplaced(index, &result.outputs, &mut manifests)?,
+            Some(result) => self.misplaced(index, &result.outputs, &mut manifests, &mut inputs.places)?,
             None => stage
                 .outputs
                 .values()
@@ -330,19 +424,20 @@ impl Survey<'_> {
             locked.outputs.iter().map(|(s, o)| (s.clone(), output(o))).collect();
         let known = self.index.action_of(&self.pipeline, &stage.name, &locked.key);
         let action = known.and_then(|at| runlog::action_at(&self.cache, at).ok());
-        let record = action.map_or_else(|| self.prepared[index].template.clone(), |action| action.record);
+        let record = action.map_or_else(|| self.prepared[index].record(stage), |action| action.record);
         let result = ActionResult { at: known.unwrap_or(u64::MAX), seconds: 0.0, outputs };
         if !fits(&result, stage) {
             return Err(frozen("its output slots are not those of the lock file".to_owned()));
         }
         let mut manifests = BTreeMap::new();
-        let reasons = self.misplaced(index, &result.outputs, &mut manifests)?;
+        let mut inputs = Gathered::default();
+        let reasons = self.misplaced(index, &result.outputs, &mut manifests, &mut inputs.places)?;
         let decision = match reasons.first() {
             None => Decision::Fresh,
             Some(_) if self.holds(&result.outputs) => Decision::Restore,
             Some(reason) => return Err(frozen(format!("`{}` is not what the lock file says", reason.subject))),
         };
-        let (key, record, inputs) = (locked.key, Arc::new(record), Gathered::default());
+        let (key, record) = (locked.key, Arc::new(record));
         Ok(Verdict { decision, reasons, key, record, inputs, result: Some(result), manifests, before: None })
     }
 
@@ -352,16 +447,18 @@ impl Survey<'_> {
         index: usize,
         outputs: &BTreeMap<String, ResultOutput>,
         manifests: &mut BTreeMap<String, Arc<Manifest>>,
+        listed: &mut Rests,
     ) -> Result<Vec<Reason>, EngineError> {
         let spec = self.spec;
         let mut reasons = Vec::new();
         for (slot, output) in &spec.stages[index].outputs {
             let wanted = &outputs[slot];
             let (matches, now) = if output.directory {
-                let manifest = self.places.directory(&mut self.memo, &output.path.path)?;
-                let digest = manifest.as_ref().map(Manifest::digest);
-                if let Some(manifest) = manifest.filter(|_| digest == Some(wanted.fact.digest)) {
-                    manifests.insert(slot.clone(), Arc::new(manifest));
+                let folder = self.places.directory(&mut self.memo, &output.path.path)?;
+                let digest = folder.as_ref().map(|folder| folder.manifest.digest());
+                if let Some(folder) = folder.filter(|_| digest == Some(wanted.fact.digest)) {
+                    manifests.insert(slot.clone(), Arc::new(folder.manifest));
+                    listed.push((output.path.path.clone(), State::Tree(folder.listing)));
                 }
                 (digest == Some(wanted.fact.digest), digest)
             } else {
@@ -461,6 +558,35 @@ impl Survey<'_> {
         self.known[index] = Some(Known { key, record, outputs, manifests });
     }
 
+    /// Returns what the freshness of a settled stage rests on.
+    pub fn rests(&self, index: usize, inputs: &Gathered, manifests: &BTreeMap<String, Arc<Manifest>>) -> Rests {
+        // Not looked at, or lost on the way: never found as it was.
+        let unknown = || State::File { stat: Stat::default(), digest: [0; 32], seen: 0 };
+        let file = |name: String| {
+            let state = self.memo.state(&name).unwrap_or_else(unknown);
+            (name, state)
+        };
+        let mut rests = inputs.places.clone();
+        rests.extend(inputs.watched.iter().map(|logical| file(self.places.memo_name(logical))));
+        for (slot, output) in &self.spec.stages[index].outputs {
+            let path = &output.path.path;
+            if !output.directory {
+                rests.push(file(path.clone()));
+                continue;
+            }
+            let Some(manifest) = manifests.get(slot) else {
+                rests.push((path.clone(), unknown()));
+                continue;
+            };
+            if !inputs.places.iter().any(|(name, state)| name == path && matches!(state, State::Tree(_))) {
+                let names = manifest.files.keys().map(String::as_str);
+                rests.push((path.clone(), State::Tree(Listing::new(names, Vec::new(), 0))));
+            }
+            rests.extend(manifest.files.keys().map(|relative| file(format!("{path}/{relative}"))));
+        }
+        rests
+    }
+
     /// Takes note of what is on disk after an output was placed.
     pub fn note_placed(&mut self, path: &str, fact: &FileFact, manifest: Option<&Manifest>) {
         let place = |relative: &str| -> PathBuf { Path::new(self.places.root()).join(relative) };
@@ -484,10 +610,20 @@ impl Survey<'_> {
         let mut rows = Vec::new();
         for &index in wiring.order.iter().filter(|index| selected[**index]) {
             let stage = &spec.stages[index];
+            if let Some(unit) = self.fresh_unit(index) {
+                rows.push(PlanRow {
+                    name: stage.name.clone(),
+                    decision: Decision::Fresh,
+                    reasons: Vec::new(),
+                    key: Some(Digest::from(unit.key)),
+                    seconds: None,
+                });
+                continue;
+            }
             let seconds = self.index.last_seconds(&self.pipeline, &stage.name);
             let waits: Vec<Reason> = wiring.data[index]
                 .iter()
-                .filter(|upstream| self.known[**upstream].is_none())
+                .filter(|upstream| self.known[**upstream].is_none() && !self.is_fresh(**upstream))
                 .map(|upstream| Reason::plain(ReasonKind::Upstream, &*spec.stages[*upstream].name))
                 .collect();
             if !waits.is_empty() && !stage.policy.frozen {
@@ -517,7 +653,7 @@ impl Survey<'_> {
 }
 
 /// Returns whether a result has just the output slots of a stage, of the same sort.
-fn fits(result: &ActionResult, stage: &crate::spec::StageSpec) -> bool {
+fn fits(result: &ActionResult, stage: &StageSpec) -> bool {
     result.outputs.len() == stage.outputs.len()
         && stage.outputs.iter().all(|(slot, o)| result.outputs.get(slot).is_some_and(|r| r.directory == o.directory))
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io;
 
+use logweir_engine::engine::OpenError;
 use logweir_engine::error::EngineError;
 use logweir_engine::graph::UnknownTarget;
 use logweir_engine::spec::SpecErrors;
@@ -133,6 +134,15 @@ impl From<SpecErrors> for Failure {
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         Self::Engine(error)
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Spec(errors) => errors.into(),
+            OpenError::Engine(error) => error.into(),
+        }
     }
 }
 

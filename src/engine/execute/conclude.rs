@@ -1,17 +1,19 @@
 //! The end of a run: what was not started is skipped, the run is recorded, lock file and index are brought up to date.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::fs;
+use std::path::PathBuf;
 
-use super::{Coordinator, Ended, State};
+use super::{Coordinator, Ended, Keep, State};
+use crate::compiled::write_sealed;
 use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::event::{Decision, Event};
 use crate::history::RunInfo;
-use crate::lockfile::{LockFile, LockedStage};
+use crate::lockfile::{self, LockFile, LockedStage};
 use crate::runlog::{self, Entry, RunEntry};
 use crate::runmap::{self, MapEntry};
-use crate::survey::Survey;
+use crate::snapshot::{self, Frame, NewUnit, UnitRests};
 
 impl Coordinator<'_, '_> {
     /// Skips what was not started, records the run, brings the lock file and the index up to date.
@@ -32,7 +34,7 @@ impl Coordinator<'_, '_> {
         self.ended.info.seconds = self.began.elapsed().as_secs_f64();
         self.ended.info.finished = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
         let mut objects = Vec::new();
-        let map = runmap::save(&self.map, &self.survey.store, &mut objects)?;
+        let map = self.save_map(None, |index| !self.orders.selected[index], &mut objects)?;
         self.committer.add(objects);
         let roots = self.survey.places.all_named();
         let entry = RunEntry {
@@ -47,16 +49,117 @@ impl Coordinator<'_, '_> {
         if let Entry::Run(run) = &entry {
             self.survey.index.add_run(at, run);
         }
+        // While the disk works, what is written next is made ready.
+        self.committer.hand_over();
+        let whole = self.survey.spec.overrides.is_empty() && self.survey.spec.profile.is_none();
+        let locked = std::mem::take(&mut self.locked);
+        let lock = if whole { Some(self.lock_text(locked)?) } else { None };
+        let snapshot = self.orders.keep.and_then(|keep| self.snapshot(keep, lock.as_deref()));
         self.committer.finish()?;
-        if self.survey.spec.overrides.is_empty() && self.survey.spec.profile.is_none() {
-            write_lock(self.survey, &self.orders.lock_path, self.locked, self.writer.head())?;
+        if let Some(text) = &lock {
+            lockfile::write_text(text, &self.orders.lock_path)?;
         }
         let saved = self.survey.memo.save();
         saved.map_err(EngineError::io("write", &self.survey.cache.join("stat")))?;
         self.survey.index.save()?;
+        if let (Some(keep), Some(snapshot)) = (self.orders.keep, snapshot) {
+            // Without it the next start decides everything anew.
+            let _ = write_sealed(&keep.file, snapshot);
+        }
         let RunInfo { run, executed, restored, fresh, failed, skipped, seconds, .. } = self.ended.info.clone();
         self.sink.event(&Event::RunFinished { run, executed, restored, fresh, failed, skipped, seconds });
         Ok(self.ended)
+    }
+
+    /// Returns what the freshness of every settled stage rests on, encoded. `lock` is the lock file as it is about to be
+    /// written; `None` where it is left as it is.
+    fn snapshot(&self, keep: &Keep, lock: Option<&str>) -> Option<Vec<u8>> {
+        let survey = &*self.survey;
+        let (spec, before) = (survey.spec, survey.before.as_ref());
+        let settled = |index: usize| {
+            let entry = self.map.get(&spec.stages[index].name)?;
+            let key = entry.key?;
+            match (&self.rests[index], before) {
+                (Some(rests), _) => Some((key, entry.at, UnitRests::New(rests))),
+                // Not selected, or untouched.
+                (None, Some(before)) if before.fresh[index] => {
+                    Some((key, entry.at, UnitRests::Old(before.snapshot, index)))
+                }
+                _ => None,
+            }
+        };
+        let units: Vec<NewUnit<'_>> = (0..spec.stages.len())
+            .map(|index| NewUnit { name: &spec.stages[index].name, settled: settled(index) })
+            .collect();
+        let decided_elsewhere = |index: usize| {
+            let effect = survey.prepared[index].made.as_ref().is_some_and(|made| made.stage.effect().is_some());
+            effect || spec.stages[index].policy.always
+        };
+        let complete = (0..units.len()).all(|index| units[index].settled.is_some() && !decided_elsewhere(index));
+        let map = if complete { Some(self.fresh_map().ok()?) } else { None };
+        let mut lookups: BTreeMap<&str, Option<[u8; 32]>> = BTreeMap::new();
+        lookups.extend(keep.lookups.iter().map(|(name, value)| (name.as_str(), value.map(|v| *v.as_bytes()))));
+        for name in spec.stages.iter().flat_map(|stage| &stage.env) {
+            let value = survey.env.get(name).map(|value| *Digest::of_bytes(value.as_bytes()).as_bytes());
+            lookups.insert(name, value);
+        }
+        let named = survey.places.all_named();
+        let roots: Option<Vec<(&str, &str)>> = named.iter().map(|(name, at)| Some((&**name, at.to_str()?))).collect();
+        let frame = Frame {
+            identity: keep.identity,
+            lookups: lookups.into_iter().collect(),
+            tools: survey.tools.iter().map(|(tool, output)| (&**tool, &**output)).collect(),
+            covered: *survey.index.covered(),
+            map,
+            blocks: lock.map_or_else(|| lockfile::blocks_on_disk(&self.orders.lock_path), lockfile::blocks_of),
+            roots: roots?,
+        };
+        snapshot::encode(frame, &units).ok()
+    }
+
+    /// Stores the map, with `all` as of a run that decided so about every stage; what the map of the last run has too is not written again. `other` says of a stage that is fresh by
+    /// the snapshot whether it has another entry all the same.
+    fn save_map(
+        &self,
+        all: Option<Decision>,
+        other: impl Fn(usize) -> bool,
+        objects: &mut Vec<PathBuf>,
+    ) -> Result<Digest, EngineError> {
+        let survey = &*self.survey;
+        let root = survey.before.as_ref().and_then(|before| before.snapshot.map).map(Digest::from);
+        let stages = survey.spec.stages.iter().enumerate();
+        let changed: Vec<&str> = stages
+            .filter(|(index, _)| root.is_some() && (!survey.is_fresh(*index) || other(*index)))
+            .map(|(_, stage)| stage.name.as_str())
+            .collect();
+        runmap::save(&self.map, root.as_ref().map(|root| (root, &*changed)), all, &survey.store, objects)
+    }
+
+    /// Stores the map that a run has in which everything is fresh.
+    fn fresh_map(&self) -> Result<Digest, EngineError> {
+        // Not synced: until a run names it, it can be made again.
+        self.save_map(Some(Decision::Fresh), |_| false, &mut Vec::new())
+    }
+
+    /// Returns the lock file with the stages whose outputs are final.
+    fn lock_text(&self, locked: BTreeMap<String, LockedStage>) -> Result<String, EngineError> {
+        let (survey, path) = (&*self.survey, &self.orders.lock_path);
+        let first = runlog::line_at(&survey.cache, 0)?.digest();
+        let mut lock = LockFile { log: Some((first, self.writer.head())), stages: locked };
+        let mut stages = survey.lock.stages.clone();
+        if survey.before.is_some() {
+            // It was seen to be as the last run of this very pipeline left it: its other blocks stay as they are.
+            let spliced = fs::read_to_string(path).ok().and_then(|old| lock.spliced(&old));
+            if let Some(text) = spliced {
+                return Ok(text);
+            }
+            stages = LockFile::read(path).map(|lock| lock.stages).unwrap_or_default();
+        }
+        let names: BTreeSet<&str> = survey.spec.stages.iter().map(|stage| stage.name.as_str()).collect();
+        stages.retain(|name, _| names.contains(name.as_str()));
+        stages.append(&mut lock.stages);
+        lock.stages = stages;
+        Ok(lock.text())
     }
 
     /// Stages that were not selected keep what the last run of the pipeline knew of them; so do failed and skipped ones
@@ -85,18 +188,4 @@ impl Coordinator<'_, '_> {
         }
         Ok(())
     }
-}
-
-fn write_lock(
-    survey: &Survey<'_>,
-    path: &Path,
-    locked: BTreeMap<String, LockedStage>,
-    head: Digest,
-) -> Result<(), EngineError> {
-    let first = runlog::line_at(&survey.cache, 0)?.digest();
-    let names: BTreeSet<&str> = survey.spec.stages.iter().map(|stage| stage.name.as_str()).collect();
-    let mut lock = LockFile { log: Some((first, head)), stages: survey.lock.stages.clone() };
-    lock.stages.retain(|name, _| names.contains(name.as_str()));
-    lock.stages.extend(locked);
-    lock.write(path)
 }

@@ -74,7 +74,7 @@ impl TryFrom<String> for ProjectPath {
 }
 
 /// One entry of an input slot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InputRef {
     /// A file.
@@ -88,7 +88,7 @@ pub enum InputRef {
 }
 
 /// An input slot of a stage.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Input {
     /// What it takes, in the order written.
     pub refs: Vec<InputRef>,
@@ -99,7 +99,7 @@ pub struct Input {
 }
 
 /// An output slot of a stage.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Output {
     /// Where it is placed; never below a named root.
     pub path: ProjectPath,
@@ -123,7 +123,7 @@ pub enum Action {
 }
 
 /// A resource limit or policy of a stage and its shell process.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Policy {
     /// Thread tokens it takes; 0 = all that are granted to the run.
     pub threads: usize,
@@ -143,8 +143,14 @@ pub struct Policy {
     pub sandbox: Sandbox,
 }
 
-/// A stage, ready for the graph.
-#[derive(Clone)]
+impl Default for Action {
+    fn default() -> Self {
+        Self::Shell { command: String::new() }
+    }
+}
+
+/// A stage, ready for the graph. Kept between starts by `compiled`, field by field.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct StageSpec {
     /// Unique name, with the matrix combination: `custom[n=3]`.
     pub name: String,
@@ -152,13 +158,15 @@ pub struct StageSpec {
     pub base: String,
     /// One line for people.
     pub about: String,
-    /// What it does.
+    /// What it does; kept apart, because kinds belong to the program.
+    #[serde(skip)]
     pub action: Action,
     /// Input slots by name.
     pub inputs: IndexMap<String, Input>,
     /// Output slots by name.
     pub outputs: IndexMap<String, Output>,
     /// Parameters with defaults filled in.
+    #[serde(with = "crate::compiled::json_text")]
     pub params: Value,
     /// Environment variables passed and keyed.
     pub env: Vec<String>,
@@ -175,7 +183,7 @@ pub struct StageSpec {
 }
 
 /// A checked pipeline.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Spec {
     /// The pipeline's name.
     pub name: String,

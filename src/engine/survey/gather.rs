@@ -9,6 +9,7 @@ use crate::error::{EngineError, MissingInput};
 use crate::index::ResultOutput;
 use crate::lineage;
 use crate::manifest::Manifest;
+use crate::snapshot::{Listing, State};
 use crate::spec::{InputRef, ProjectPath};
 use crate::stage::Arity;
 use crate::wiring::{Link, OutputId, local_root, matcher};
@@ -36,6 +37,15 @@ impl Survey<'_> {
     pub(super) fn gather(&mut self, index: usize) -> Result<Gathered, Lack> {
         let (spec, wiring) = (self.spec, self.wiring);
         let stage = &spec.stages[index];
+        for &upstream in &wiring.data[index] {
+            if self.known[upstream].is_none() && !self.recall(upstream) {
+                let text = format!("`{}` is decided before `{}` is known", stage.name, spec.stages[upstream].name);
+                return Err(EngineError::Internal(text).into());
+            }
+        }
+        if stage.inputs.values().flat_map(|input| &input.refs).any(|what| matches!(what, InputRef::Lineage(_))) {
+            self.recall_upstream(index)?;
+        }
         let mut gathered = Gathered::default();
         let mut slots: Vec<BTreeMap<String, Digest>> = vec![BTreeMap::new(); stage.inputs.len()];
         for wire in &wiring.wires[index] {
@@ -46,7 +56,7 @@ impl Survey<'_> {
             let files = &mut found;
             match (&wire.link, reference) {
                 (link, InputRef::Lineage(path)) => {
-                    if let Some((logical, text)) = self.document(link, path)? {
+                    if let Some((logical, text)) = self.document(link, path, &mut gathered)? {
                         files.insert(logical.clone(), Digest::of_bytes(text.as_bytes()));
                         gathered.documents.push((slot.clone(), logical, text));
                     }
@@ -69,19 +79,22 @@ impl Survey<'_> {
                 }
                 (Link::SourceFile, InputRef::File(path)) => {
                     let logical = path.to_string();
-                    if let Some(fact) = self.places.file(&mut self.memo, &logical)? {
-                        gathered.watched.push(logical.clone());
-                        files.insert(logical, fact.digest);
+                    match self.places.file(&mut self.memo, &logical)? {
+                        Some(fact) => {
+                            gathered.watched.push(logical.clone());
+                            files.insert(logical, fact.digest);
+                        }
+                        None => gathered.places.push((self.places.memo_name(&logical), State::Absent)),
                     }
                 }
                 (Link::SourceDirectory(outputs), InputRef::Directory(path)) => {
-                    if let Some(manifest) = self.directory(path, outputs, &mut gathered.watched)? {
+                    if let Some(manifest) = self.directory(path, outputs, &mut gathered)? {
                         files.insert(declared(path, true), manifest.digest());
                         gathered.manifests.push(manifest);
                     }
                 }
                 (Link::Pattern { matching, within }, InputRef::Glob(path)) => {
-                    self.pattern(path, matching, within, files, &mut gathered.watched)?;
+                    self.pattern(path, matching, within, files, &mut gathered)?;
                 }
                 (link, reference) => {
                     let text = format!("input `{slot}` of `{}`: {reference:?} is wired as {link:?}", stage.name);
@@ -134,11 +147,21 @@ impl Survey<'_> {
         &mut self,
         path: &ProjectPath,
         outputs: &[OutputId],
-        watched: &mut Vec<String>,
+        gathered: &mut Gathered,
     ) -> Result<Option<Manifest>, EngineError> {
         let logical = path.to_string();
-        let found = self.places.directory(&mut self.memo, &logical)?;
-        let mut manifest = found.unwrap_or_default();
+        let name = self.places.memo_name(&logical);
+        let mut manifest = match self.places.directory(&mut self.memo, &logical)? {
+            Some(folder) => {
+                gathered.places.push((name, State::Tree(folder.listing)));
+                folder.manifest
+            }
+            None => {
+                gathered.places.push((name, State::Absent));
+                Manifest::default()
+            }
+        };
+        let watched = &mut gathered.watched;
         let local = crate::wiring::local(self.spec, path).map(|path| format!("{path}/")).unwrap_or_default();
         for output in outputs {
             let declared = &self.spec.stages[output.stage].outputs[output.slot].path.path;
@@ -170,7 +193,7 @@ impl Survey<'_> {
         matching: &[OutputId],
         within: &[OutputId],
         files: &mut BTreeMap<String, Digest>,
-        watched: &mut Vec<String>,
+        gathered: &mut Gathered,
     ) -> Result<(), EngineError> {
         let local_pattern = crate::wiring::local(self.spec, path).map(|p| p.into_owned());
         let place = path.root.as_deref().and_then(|root| local_root(self.spec, root));
@@ -196,20 +219,29 @@ impl Survey<'_> {
                 }
             }
         }
-        for found in self.places.matches(path)? {
+        let found = self.places.matches(path)?;
+        let names = found.names.iter().map(String::as_str);
+        let listing = Listing::new(names, found.folders, self.memo.seen());
+        gathered.places.push((path.to_string(), State::Pattern(listing)));
+        for found in found.names {
             if self.wiring.producer(self.spec, &found).is_some() {
                 continue;
             }
             if let Some(fact) = self.places.file(&mut self.memo, &found)? {
                 files.insert(found.clone(), fact.digest);
-                watched.push(found);
+                gathered.watched.push(found);
             }
         }
         Ok(())
     }
 
     /// Returns the canonical lineage document of an artifact: logical path and text. `None` if there is no such file.
-    fn document(&mut self, link: &Link, path: &ProjectPath) -> Result<Option<(String, String)>, EngineError> {
+    fn document(
+        &mut self,
+        link: &Link,
+        path: &ProjectPath,
+        gathered: &mut Gathered,
+    ) -> Result<Option<(String, String)>, EngineError> {
         let target = match link {
             Link::Output(output) => self.output(*output).fact.digest,
             Link::Inside(output, relative) => match self.manifest(*output)?.files.get(relative) {
@@ -217,8 +249,14 @@ impl Survey<'_> {
                 None => return Ok(None),
             },
             _ => match self.places.file(&mut self.memo, &path.to_string())? {
-                Some(fact) => fact.digest,
-                None => return Ok(None),
+                Some(fact) => {
+                    gathered.watched.push(path.to_string());
+                    fact.digest
+                }
+                None => {
+                    gathered.places.push((self.places.memo_name(&path.to_string()), State::Absent));
+                    return Ok(None);
+                }
             },
         };
         let text = lineage::canonical(self, &path.to_string(), target, link)?;

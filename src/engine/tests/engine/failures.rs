@@ -172,6 +172,7 @@ fn a_killed_run_leaves_nothing_that_lies() {
     for cut in [0, 1, ends[0], ends[0] + 10, ends[1], ends[3] - 1, ends[3], ends[4] - 1] {
         fs::write(lab.path("cache/runlog.jsonl"), &log[..cut]).unwrap();
         let _ = fs::remove_file(lab.path("cache/index"));
+        let _ = fs::remove_file(lab.path("cache/head"));
         let _ = fs::remove_file(lab.path("pipeline.lock"));
         lab.write("cache/tmp/20200101-dead/0/out/half", "half");
         lab.write("out/after", "half written");

@@ -6,6 +6,7 @@ mod basics;
 mod domain;
 mod failures;
 mod history;
+mod nothing;
 mod random;
 #[cfg(target_os = "linux")]
 mod sandbox;

@@ -117,6 +117,7 @@ fn apply(edit: &Edit, lab: &Lab, nodes: &mut [Node], sources: &mut [u8; 3]) {
             // A torn tail: the run line, or part of it, is gone, and the index was not written.
             if let Ok(log) = fs::read(lab.path("cache/runlog.jsonl")) {
                 let _ = fs::remove_file(lab.path("cache/index"));
+                let _ = fs::remove_file(lab.path("cache/head"));
                 fs::write(lab.path("cache/runlog.jsonl"), &log[..log.len().saturating_sub(*bytes as usize)]).unwrap();
             }
         }

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use logweir_engine::compiled::Reading;
 use logweir_engine::digest::Digest;
-use logweir_engine::engine::{Engine, PlanOptions, Project, RunOptions, RunSummary};
+use logweir_engine::engine::{Engine, OpenError, PlanOptions, Project, RunOptions, RunSummary};
 use logweir_engine::error::EngineError;
 use logweir_engine::event::{Decision, Event};
 use logweir_engine::plan::Plan;
-use logweir_engine::spec::{LoadOptions, SourceText, load};
+use logweir_engine::quick::{self, Quick};
 use logweir_engine::stage::{Effect, Params, Registry, Slot, Stage, StageContext, StageKind, make, schema_of};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -263,13 +264,16 @@ impl Lab {
         fs::read_to_string(self.path(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
     }
 
-    pub(crate) fn engine(&self) -> Engine {
+    /// Reads the pipeline file and hands it over, as the program does.
+    pub(crate) fn read_with<T>(&self, act: impl FnOnce(&Reading<'_>) -> T) -> T {
         let project = Project::find(self.dir.path(), Some(Path::new(".")), Some(Path::new(&self.file))).unwrap();
-        let env = |name: &str| self.env.get(name).cloned();
-        let options = LoadOptions { profile: None, sets: self.sets.clone(), env: &env };
-        let source = SourceText { name: project.file_name(), text: project.text().unwrap() };
-        let spec = load(&source, &registry(self.version), &options).unwrap_or_else(|e| panic!("{e:?}"));
-        Engine::new(project, spec, self.env.clone()).unwrap()
+        let (text, registry) = (project.text().unwrap(), registry(self.version));
+        let (project, text, sets, env) = (&project, &*text, &*self.sets, &self.env);
+        act(&Reading { project, text, profile: None, sets, registry: &registry, env })
+    }
+
+    pub(crate) fn engine(&self) -> Engine {
+        self.read_with(Engine::open).unwrap_or_else(|e| panic!("{e:?}"))
     }
 
     pub(crate) fn try_run(&self, options: &RunOptions) -> Result<Ran, EngineError> {
@@ -287,7 +291,15 @@ impl Lab {
             look(event);
             events.borrow_mut().push(event.clone());
         };
-        let summary = self.engine().run(options, &sink, cancel)?;
+        let summary =
+            self.read_with(|reading| match quick::run(&quick::snapshot_of(reading), reading, options, &sink)? {
+                Quick::Done(summary) => Ok(*summary),
+                Quick::Whole(glance) => Ok(Engine::open(reading)?.run_after(glance, options, &sink, cancel)?),
+            });
+        let summary = summary.map_err(|error| match error {
+            OpenError::Engine(error) => error,
+            OpenError::Spec(errors) => panic!("{errors:?}"),
+        })?;
         Ok(Ran { summary, events: events.into_inner() })
     }
 
