@@ -8,7 +8,8 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::digest::Digest;
 use crate::error::EngineError;
@@ -40,6 +41,8 @@ pub struct Store {
     objects: PathBuf,
     temp: PathBuf,
     hard_links: bool,
+    /// Set once the file system was found to share no blocks.
+    no_reflinks: Arc<AtomicBool>,
 }
 
 static TEMPS: AtomicU64 = AtomicU64::new(0);
@@ -47,7 +50,7 @@ static TEMPS: AtomicU64 = AtomicU64::new(0);
 impl Store {
     /// Makes a store in a cache folder, with `temp` on the same disk for files in the making.
     pub fn new(cache: &Path, temp: &Path, hard_links: bool) -> Self {
-        Self { objects: cache.join("objects"), temp: temp.to_path_buf(), hard_links }
+        Self { objects: cache.join("objects"), temp: temp.to_path_buf(), hard_links, no_reflinks: Arc::default() }
     }
 
     /// Returns the folder of all objects.
@@ -103,7 +106,7 @@ impl Store {
             return Ok(None);
         }
         let temp = self.temp_path();
-        reflink_copy::reflink_or_copy(file, &temp).map_err(EngineError::io("copy", file))?;
+        self.duplicate(file, &temp).map_err(EngineError::io("copy", file))?;
         if Digest::of_file(&temp).map_err(EngineError::io("read", &temp))? != fact.digest {
             let _ = fs::remove_file(&temp);
             return Err(EngineError::Changing(file.to_path_buf()));
@@ -163,8 +166,7 @@ impl Store {
         }
         let linked = self.hard_links && shared && !fact.executable && fs::hard_link(&object, to).is_ok();
         if !linked {
-            reflink_copy::reflink_or_copy(&object, to)
-                .map_err(|e| TakeError::Other(EngineError::io("write", to)(e)))?;
+            self.duplicate(&object, to).map_err(|e| TakeError::Other(EngineError::io("write", to)(e)))?;
         }
         let digest = Digest::of_file(to).map_err(|e| TakeError::Other(EngineError::io("read", to)(e)))?;
         if digest != fact.digest {
@@ -198,6 +200,20 @@ impl Store {
             self.take_out(fact, &file, shared)?;
         }
         Ok(())
+    }
+
+    /// Copies a file, sharing its blocks where the file system can. That it cannot is asked once: asking makes and removes
+    /// a file.
+    fn duplicate(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if !self.no_reflinks.load(Ordering::Relaxed) {
+            match reflink_copy::reflink(from, to) {
+                Ok(()) => return Ok(()),
+                // Another error may be one of this file alone: the copy tells.
+                Err(e) if e.kind() == io::ErrorKind::Unsupported => self.no_reflinks.store(true, Ordering::Relaxed),
+                Err(_) => {}
+            }
+        }
+        fs::copy(from, to).map(drop)
     }
 
     /// Returns a new path for a file in the making.
