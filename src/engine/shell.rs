@@ -36,6 +36,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How often a running command is looked after (interruption, timeout, memory).
 const TICK: Duration = Duration::from_millis(50);
 
+/// The shortest time between two looks at its memory: each reads a few files of `/proc`.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// A command ready to run.
 pub struct ShellJob<'a> {
     /// The command, all slots replaced.
@@ -183,7 +186,7 @@ pub fn run(job: &ShellJob<'_>) -> anyhow::Result<Ran> {
     let Started { mut child, tracer, untraced } = start(job, &writer)?;
     drop(writer);
     let mut output = Output::new(reader, &job.log, &job.masked);
-    let mut group = Group { child: &mut child, peak: None, next_look: Duration::from_millis(2) };
+    let mut group = Group { child: &mut child, peak: None, next_look: LOOK };
     let outcome = group.wait(job, &mut output);
     group.end();
     let peak = group.peak;
@@ -304,7 +307,7 @@ impl Group<'_> {
             tick = if closed && watch.is_none() { Duration::from_micros(100) } else { (tick * 2).min(TICK) };
             if began.elapsed() >= self.next_look {
                 self.look();
-                self.next_look = began.elapsed() + tick;
+                self.next_look = began.elapsed() + tick.max(LOOK);
             }
             if job.cancelled.load(Ordering::Relaxed) {
                 self.stop();
