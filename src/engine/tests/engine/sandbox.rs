@@ -174,3 +174,22 @@ fn a_traced_stage_that_is_ended_leaves_no_process_and_does_not_hang() {
         assert!(ran.summary.info.seconds < 30.0);
     });
 }
+
+#[test]
+fn what_a_thread_of_a_python_program_reads_is_named() {
+    // Where there is no Python nothing can be shown.
+    if !std::path::Path::new("/usr/bin/python3").exists() {
+        return;
+    }
+    let lab = lab("warn", "/usr/bin/python3 tools/t.py ${in.i} ${out.o}");
+    lab.write(
+        "tools/t.py",
+        "import json, sys, threading
+def work(): open(sys.argv[2], 'w').write(json.dumps(open(sys.argv[1]).read() + open('src/b.txt').read()))
+threads = [threading.Thread(target=work) for _ in range(8)]
+[t.start() for t in threads]; [t.join() for t in threads]
+",
+    );
+    lab.run();
+    assert_eq!(recorded(&lab), [owned(&["src/b.txt"]), Vec::new()]);
+}
