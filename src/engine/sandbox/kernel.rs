@@ -14,6 +14,11 @@ use libc::{c_long, seccomp_notif, seccomp_notif_resp, sock_filter, sock_fprog};
 const ARCH: u32 = 0xC000_003E;
 #[cfg(target_arch = "aarch64")]
 const ARCH: u32 = 0xC000_00B7;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const ARCH: u32 = 0;
+
+/// Whether calls can be told apart on this processor.
+pub(super) const KNOWS_PROCESSOR: bool = ARCH != 0;
 
 /// The longest path that the kernel takes.
 const PATH_MAX: usize = 4096;

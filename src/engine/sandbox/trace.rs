@@ -34,6 +34,9 @@ pub(crate) struct Tracing {
 /// # Errors
 /// The system lacks what is needed; the text says what.
 pub(crate) fn begin(command: &mut Command, rules: &Rules, strict: bool) -> Result<Tracing, String> {
+    if !kernel::KNOWS_PROCESSOR {
+        return Err("only x86-64 and arm64 are traced".to_owned());
+    }
     let landlock = match strict {
         true => Some(
             fence::ruleset(rules)
