@@ -443,6 +443,8 @@ impl<'s> Coordinator<'_, 's> {
             threads: grant.threads,
             retries: stage.policy.retries,
             timeout: stage.policy.timeout,
+            sandbox: stage.policy.sandbox,
+            user_home: env.get("HOME").map(String::as_str),
             root: shared.root,
             scratch: self.orders.temp.join(index.to_string()),
             log: self
@@ -576,6 +578,7 @@ impl<'s> Coordinator<'_, 's> {
                 threads: grant.threads,
                 peak_memory: success.peak_memory,
                 warnings,
+                undeclared: success.undeclared,
                 roots: used.into_iter().filter_map(root).collect(),
                 secrets: survey.spec.stages[index].secrets.clone(),
                 reused_by: None,

@@ -53,6 +53,7 @@ pub mod records;
 mod restore;
 pub mod runlog;
 pub mod runmap;
+pub mod sandbox;
 pub mod schedule;
 pub mod schema;
 pub mod shell;

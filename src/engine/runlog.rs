@@ -20,6 +20,7 @@ use crate::failpoint;
 use crate::history::{OutputRecord, RunInfo};
 use crate::index::Covered;
 use crate::key::KeyRecord;
+use crate::sandbox::Undeclared;
 
 /// An executed action.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +52,9 @@ pub struct ActionEntry {
     /// What the stage warned of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// What it touched without declaring it, where that was watched.
+    #[serde(default, skip_serializing_if = "Undeclared::is_empty")]
+    pub undeclared: Undeclared,
     /// Named roots its inputs lie in: where each was.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub roots: BTreeMap<String, String>,
@@ -405,6 +409,7 @@ pub(crate) mod tests {
             seconds: 0.5,
             threads: 1,
             peak_memory: None,
+            undeclared: Undeclared::default(),
             warnings: vec!["quoted \" and\nbroken".to_owned()],
             roots: BTreeMap::new(),
             secrets: Vec::new(),

@@ -8,7 +8,8 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::digest::Digest;
 use crate::error::EngineError;
@@ -42,6 +43,8 @@ pub struct Store {
     objects: PathBuf,
     temp: PathBuf,
     link: Link,
+    /// Set once the file system was found to share no blocks.
+    no_reflinks: Arc<AtomicBool>,
 }
 
 /// How much a plain copy reads at once.
@@ -52,7 +55,7 @@ static TEMPS: AtomicU64 = AtomicU64::new(0);
 impl Store {
     /// Makes a store in a cache folder, with `temp` on the same disk for files in the making.
     pub fn new(cache: &Path, temp: &Path, link: Link) -> Self {
-        Self { objects: cache.join("objects"), temp: temp.to_path_buf(), link }
+        Self { objects: cache.join("objects"), temp: temp.to_path_buf(), link, no_reflinks: Arc::default() }
     }
 
     /// Returns the folder of all objects.
@@ -212,10 +215,19 @@ impl Store {
         Ok(())
     }
 
-    /// Copies a file, sharing its blocks where that is wanted and can be.
+    /// Copies a file, sharing its blocks where that is wanted and the file system can. That it cannot is asked once: asking
+    /// makes and removes a file.
     fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
         if self.link != Link::Copy {
-            return reflink_copy::reflink_or_copy(from, to).map(drop);
+            if !self.no_reflinks.load(Ordering::Relaxed) {
+                match reflink_copy::reflink(from, to) {
+                    Ok(()) => return Ok(()),
+                    // Another error may be one of this file alone: the copy tells.
+                    Err(e) if e.kind() == io::ErrorKind::Unsupported => self.no_reflinks.store(true, Ordering::Relaxed),
+                    Err(_) => {}
+                }
+            }
+            return fs::copy(from, to).map(drop);
         }
         // By hand: the system's ways of copying may share blocks.
         let (mut source, mut target) = (fs::File::open(from)?, fs::File::create(to)?);

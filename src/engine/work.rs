@@ -17,13 +17,24 @@ use crate::history::OutputRecord;
 use crate::manifest::Manifest;
 use crate::memory::Watch;
 use crate::publish::{Made, Placer, store_output};
-use crate::shell::{self, ShellFailure, ShellJob};
+use crate::sandbox::{Rules, Undeclared, slot_for};
+use crate::shell::{self, Fence, Ran, ShellFailure, ShellJob};
+use crate::spec::Sandbox;
 use crate::stage::{InputFile, Stage, StageContext, StageMessage};
 use crate::statcache::Stat;
 use crate::store::{Store, TakeError};
 
 /// Progress closer together than this is dropped, but for the last.
 const PROGRESS_EVERY: Duration = Duration::from_millis(50);
+
+/// How long the second attempt is waited for; each further one twice as long.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait for another attempt.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How often a wait looks whether the run is interrupted.
+const LOOK: Duration = Duration::from_millis(50);
+/// How many undeclared paths of a stage are warned of one by one.
+const NAMED: usize = 20;
 
 /// What a worker does.
 pub enum Task<'a> {
@@ -65,6 +76,10 @@ pub struct Job<'a> {
     pub retries: u32,
     /// Time limit of a shell stage.
     pub timeout: Option<Duration>,
+    /// What a shell stage may touch beyond what it declares.
+    pub sandbox: Sandbox,
+    /// The user's home, which is no folder of tools.
+    pub user_home: Option<&'a str>,
     /// The project root.
     pub root: &'a Path,
     /// A private folder of this job, not there yet.
@@ -79,6 +94,23 @@ pub struct Job<'a> {
     pub cancelled: &'a AtomicBool,
 }
 
+impl Job<'_> {
+    /// Folder of an output slot in scratch.
+    fn folder_of(&self, slot: &str) -> PathBuf {
+        self.scratch.join(format!("out.{slot}"))
+    }
+
+    /// Removes scratch if nothing was left in it, as usual, which needs no walk; returns whether it is gone.
+    fn scratch_is_empty(&self) -> bool {
+        self.outputs.keys().for_each(|slot| drop(fs::remove_dir(self.folder_of(slot))));
+        let _ = fs::remove_dir(self.scratch.join("tmp"));
+        match fs::remove_dir(&self.scratch) {
+            Ok(()) => true,
+            Err(e) => e.kind() == std::io::ErrorKind::NotFound,
+        }
+    }
+}
+
 /// What a worker says on the way.
 pub enum Note {
     /// Progress or a message of the stage.
@@ -88,6 +120,7 @@ pub enum Note {
 }
 
 /// What a finished stage leaves.
+#[derive(Default)]
 pub struct Success {
     /// Outputs by slot.
     pub outputs: BTreeMap<String, OutputRecord>,
@@ -97,6 +130,8 @@ pub struct Success {
     pub objects: Vec<PathBuf>,
     /// Most memory it was seen to have, in bytes.
     pub peak_memory: Option<u64>,
+    /// What it touched without declaring it.
+    pub undeclared: Undeclared,
 }
 
 /// How a stage failed.
@@ -156,7 +191,9 @@ pub fn perform(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> Outcome {
         _ => attempts(job, tell),
     };
     // What is left of scratch is removed at the start of the next run.
-    let _ = fs::remove_dir_all(&job.scratch);
+    if !job.scratch_is_empty() {
+        let _ = fs::remove_dir_all(&job.scratch);
+    }
     outcome
 }
 
@@ -180,11 +217,12 @@ fn restore(job: &Job<'_>, outputs: &BTreeMap<String, OutputRecord>) -> Outcome {
             Err(TakeError::Other(error)) => return Outcome::Failed(error.into()),
         }
     }
-    Outcome::Done(Success { outputs: outputs.clone(), manifests, objects: Vec::new(), peak_memory: None })
+    Outcome::Done(Success { outputs: outputs.clone(), manifests, objects: Vec::new(), ..Success::default() })
 }
 
 fn attempts(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> Outcome {
     let mut left = job.retries;
+    let mut wait = FIRST_WAIT;
     loop {
         let result = catch_unwind(AssertUnwindSafe(|| attempt(job, tell)));
         let failure = match result {
@@ -199,8 +237,24 @@ fn attempts(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> Outcome {
             return Outcome::Failed(failure);
         }
         left -= 1;
-        tell(Note::Retry(failure));
+        tell(Note::Retry(failure.clone()));
+        if !pause(wait, job.cancelled) {
+            return Outcome::Failed(Failure { interrupted: true, ..failure });
+        }
+        wait = (wait * 2).min(LONGEST_WAIT);
     }
+}
+
+/// Waits before another attempt; returns whether the time passed without an interruption.
+fn pause(wait: Duration, cancelled: &AtomicBool) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < wait {
+        if cancelled.load(Ordering::Relaxed) {
+            return false;
+        }
+        std::thread::sleep(LOOK.min(wait));
+    }
+    !cancelled.load(Ordering::Relaxed)
 }
 
 fn message_of(panic: &(dyn Any + Send)) -> &str {
@@ -212,14 +266,16 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
 }
 
 fn attempt(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> anyhow::Result<Success> {
-    if job.scratch.exists() {
-        fs::remove_dir_all(&job.scratch).map_err(EngineError::io("remove", &job.scratch))?;
+    let fresh = || fs::create_dir(&job.scratch).and_then(|()| fs::create_dir(job.scratch.join("tmp")));
+    if fresh().is_err() {
+        // An earlier attempt was here.
+        let _ = fs::remove_dir_all(&job.scratch);
+        make(&job.scratch.join("tmp"))?;
     }
     let home = job.scratch.join("tmp");
-    make(&home)?;
     let mut scratch = BTreeMap::new();
     for (slot, declared) in &job.outputs {
-        let folder = job.scratch.join("out").join(slot);
+        let folder = job.folder_of(slot);
         let name = declared.trim_end_matches('/').rsplit('/').next().unwrap_or(slot);
         let path = folder.join(name);
         make(if declared.ends_with('/') { &path } else { &folder })?;
@@ -229,21 +285,22 @@ fn attempt(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> anyhow::Result
     failpoint::hit("scratch_made");
 
     let mut own = OwnWrites::default();
-    let peak_memory = match &job.task {
+    let ran = match &job.task {
         Task::Builtin(stage) => {
             let watch = Watch::begin();
-            run_builtin(job, *stage, inputs, &scratch, home, tell).map(|()| watch.peak())
+            run_builtin(job, *stage, inputs, &scratch, home, tell)
+                .map(|()| Ran { peak: watch.peak(), ..Ran::default() })
         }
         Task::Shell(template) => {
             own = OwnWrites::expect(job, template)?;
-            run_shell(job, template, &inputs, &scratch, &home, tell)
+            run_shell(job, template, &inputs, &scratch, &own, tell)
         }
         Task::Restore(_) => unreachable!("restores do not come here"),
     };
     failpoint::hit("stage_ran");
-    let stored = peak_memory.and_then(|peak| Ok((store(job, &scratch, &own)?, peak)));
+    let stored = ran.and_then(|ran| Ok((store(job, &scratch, &own)?, ran)));
     match stored {
-        Ok((success, peak_memory)) => Ok(Success { peak_memory, ..success }),
+        Ok((success, ran)) => Ok(Success { peak_memory: ran.peak, undeclared: ran.undeclared, ..success }),
         Err(error) => {
             own.undo(job);
             Err(error)
@@ -308,29 +365,52 @@ fn run_shell(
     template: &str,
     inputs: &BTreeMap<String, Vec<InputFile>>,
     outputs: &BTreeMap<String, PathBuf>,
-    home: &Path,
+    own: &OwnWrites,
     tell: &(dyn Fn(Note) + Send + Sync),
-) -> anyhow::Result<Option<u64>> {
+) -> anyhow::Result<Ran> {
     let word = |path: &Path| path.strip_prefix(job.root).unwrap_or(path).to_string_lossy().into_owned();
     let words =
         inputs.iter().map(|(slot, files)| (slot.clone(), files.iter().map(|f| word(&f.path)).collect())).collect();
     let outputs: BTreeMap<String, String> = outputs.iter().map(|(slot, path)| (slot.clone(), word(path))).collect();
-    for text in undeclared(job, template, inputs) {
-        tell(Note::Message(StageMessage::Warning { text }));
-    }
+    let warn = |text| tell(Note::Message(StageMessage::Warning { text }));
+    let fence = match job.sandbox {
+        Sandbox::Off => {
+            undeclared(job, template, inputs).into_iter().for_each(warn);
+            None
+        }
+        mode => Some(Fence { rules: rules(job, inputs, own), strict: mode == Sandbox::Strict }),
+    };
+    let home = job.scratch.join("tmp");
     let command = shell::expand(template, &words, &outputs);
-    let peak = shell::run(&ShellJob {
+    let ran = shell::run(&ShellJob {
         command: &command,
         root: job.root,
-        home,
+        home: &home,
         path: job.path,
         env: job.env.clone(),
         masked: job.masked.clone(),
         log: job.log.clone(),
         timeout: job.timeout,
         cancelled: job.cancelled,
+        fence,
     })?;
-    Ok(peak)
+    let sentences = ran.undeclared.sentences();
+    let more = sentences.len().saturating_sub(NAMED);
+    sentences.into_iter().take(NAMED).for_each(warn);
+    if more > 0 {
+        warn(format!("the command touches {more} more paths that it does not declare; `logweir show` lists all"));
+    }
+    ran.untraced.iter().cloned().for_each(warn);
+    Ok(ran)
+}
+
+/// Returns what a sandboxed command may touch.
+fn rules(job: &Job<'_>, inputs: &BTreeMap<String, Vec<InputFile>>, own: &OwnWrites) -> Rules {
+    let place = |declared: &String| job.root.join(declared.trim_end_matches('/'));
+    let inputs = inputs.values().flatten().map(|file| file.path.clone());
+    let outputs = own.slots.keys().filter_map(|slot| job.outputs.get(slot)).map(place);
+    let outputs = outputs.chain([job.scratch.clone()]);
+    Rules::new(job.root, inputs, outputs, job.path.unwrap_or_default(), job.user_home)
 }
 
 /// Returns a warning for each project file that the command names and the stage does not declare.
@@ -351,12 +431,7 @@ fn undeclared(job: &Job<'_>, template: &str, inputs: &BTreeMap<String, Vec<Input
         {
             continue;
         }
-        let slot: String = Path::new(word)
-            .file_stem()
-            .map(|stem| {
-                stem.to_string_lossy().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
-            })
-            .unwrap_or_default();
+        let slot = slot_for(word);
         warnings.push(format!(
             "the command names `{word}`, which is no input: a change of it will not be seen; add `{slot}: {word}` under `in`"
         ));
@@ -434,8 +509,7 @@ fn store(job: &Job<'_>, scratch: &BTreeMap<String, PathBuf>, own: &OwnWrites) ->
     if !missing.is_empty() {
         anyhow::bail!("it ended without writing its output {}", missing.join(", "));
     }
-    let mut success =
-        Success { outputs: BTreeMap::new(), manifests: BTreeMap::new(), objects: Vec::new(), peak_memory: None };
+    let mut success = Success::default();
     for (slot, (path, in_place)) in &made {
         let output = if *in_place { Made::InPlace(path) } else { Made::Scratch(path) };
         let (record, manifest) = store_output(job.store, &output, &job.outputs[*slot], &mut success.objects)?;

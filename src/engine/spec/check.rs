@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::error::Problem;
 use super::interpolate::{self, Mode, Scope};
-use super::load::{refuse_passwords, refuse_sandbox, typed};
+use super::load::{refuse_passwords, typed};
 use super::source::{Part, Sources};
 use super::spans::join;
 use super::units::OneOrMany;
@@ -21,6 +21,7 @@ pub(super) struct Head {
     pub(super) roots: IndexMap<String, PathBuf>,
     pub(super) pools: IndexMap<String, usize>,
     pub(super) link: super::Link,
+    pub(super) sandbox: raw::Sandbox,
 }
 
 pub(super) const NAME_HELP: &str = "letters, digits, `_` and `-`, beginning with a letter or `_`";
@@ -537,9 +538,6 @@ impl Checker<'_> {
             sources.fail(&join(self.pointer, "map"), Part::Key, "", problem).help =
                 Some("use `matrix` for a list that is known beforehand".to_owned());
         }
-        if let Some(mode @ (raw::Sandbox::Warn | raw::Sandbox::Strict)) = raw.sandbox {
-            refuse_sandbox(mode, &join(self.pointer, "sandbox"), sources);
-        }
         Policy {
             threads: raw.threads.map_or(1, |threads| threads.0),
             memory: raw.memory.map(|memory| memory.0),
@@ -548,6 +546,7 @@ impl Checker<'_> {
             timeout: raw.timeout.map(|timeout| timeout.0),
             frozen: raw.frozen,
             always: raw.always,
+            sandbox: raw.sandbox.unwrap_or(self.head.sandbox),
         }
     }
 }

@@ -1038,16 +1038,6 @@ stages:
     assert_snapshot!(seen, @r##"
     spec::not_available
 
-      x `sandbox: strict` is not available yet
-       ,-[pipeline.yaml:2:10]
-     1 | version: 1
-     2 | sandbox: strict
-       :          ^^^^^^
-     3 | executor: slurm
-       `----
-      help: only `sandbox: off` is available so far
-    spec::not_available
-
       x the executor `slurm` is not available yet
        ,-[pipeline.yaml:3:11]
      2 | sandbox: strict
@@ -1065,15 +1055,6 @@ stages:
        :                ^^^
        `----
       help: use `matrix` for a list that is known beforehand
-    spec::not_available
-
-      x `sandbox: warn` is not available yet
-       ,-[pipeline.yaml:5:47]
-     4 | stages:
-     5 |   a: { run: x, map: x, in: { x: y }, sandbox: warn }
-       :                                               ^^^^
-       `----
-      help: only `sandbox: off` is available so far
     "##);
 }
 

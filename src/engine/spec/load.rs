@@ -211,6 +211,7 @@ fn head(document: Map<String, Value>, scope: &Scope<'_>, sources: &mut Sources) 
             roots: names("roots").into_iter().map(|name| (name, Default::default())).collect(),
             pools: names("pools").into_iter().map(|name| (name, 1)).collect(),
             link: raw::Link::default(),
+            sandbox: raw::Sandbox::Off,
         };
     };
     for (name, place) in &read.roots {
@@ -222,9 +223,6 @@ fn head(document: Map<String, Value>, scope: &Scope<'_>, sources: &mut Sources) 
             let problem = Problem::BadPath(format!("root `{name}` has no place"));
             sources.fail(&join("/roots", name), Part::Value, "", problem);
         }
-    }
-    if let Some(mode @ (raw::Sandbox::Warn | raw::Sandbox::Strict)) = read.sandbox {
-        refuse_sandbox(mode, "/sandbox", sources);
     }
     if let Some(executor) = read.executor.as_ref().filter(|executor| executor.name() != "local") {
         let problem = Problem::NotAvailable(format!("the executor `{}`", executor.name()));
@@ -239,14 +237,8 @@ fn head(document: Map<String, Value>, scope: &Scope<'_>, sources: &mut Sources) 
         roots: read.roots.into_iter().map(|(name, place)| (name, home(place).into())).collect(),
         pools: read.pools.into_iter().map(|(name, pool)| (name, pool.0.get())).collect::<IndexMap<_, _>>(),
         link: read.store.map(|store| store.link).unwrap_or_default(),
+        sandbox: read.sandbox.unwrap_or_default(),
     }
-}
-
-/// Says that undeclared reads cannot be caught yet: running unguarded would be the wrong thing.
-pub(super) fn refuse_sandbox(mode: raw::Sandbox, pointer: &str, sources: &mut Sources) {
-    let name = if mode == raw::Sandbox::Warn { "warn" } else { "strict" };
-    let problem = Problem::NotAvailable(format!("`sandbox: {name}`"));
-    sources.fail(pointer, Part::Value, "", problem).help = Some("only `sandbox: off` is available so far".to_owned());
 }
 
 /// Reads a value into a shape; reports every unknown key and every misfit.

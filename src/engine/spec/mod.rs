@@ -23,7 +23,7 @@ pub(crate) mod tests;
 
 pub use error::{Place, Problem, SpecError, SpecErrors, Text};
 pub use load::{LoadOptions, SourceText, load, load_with_dag};
-pub use raw::Link;
+pub use raw::{Link, Sandbox};
 
 use std::fmt;
 use std::path::PathBuf;
@@ -139,6 +139,8 @@ pub struct Policy {
     pub frozen: bool,
     /// Run at every run.
     pub always: bool,
+    /// What a shell stage may touch beyond what it declares; changes no bytes, so it is not in the key.
+    pub sandbox: Sandbox,
 }
 
 impl Default for Action {

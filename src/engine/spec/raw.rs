@@ -164,10 +164,11 @@ pub(crate) enum RawMap {
 }
 
 /// What shell stages may touch beyond what they declare.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Sandbox {
+pub enum Sandbox {
     /// Anything.
+    #[default]
     Off,
     /// Anything, with a warning.
     Warn,

@@ -71,6 +71,7 @@ fn a_retried_stage_may_succeed() {
     let ran = lab.run();
     let retries = ran.events.iter().filter(|e| matches!(e, Event::StageFailed { retry: true, .. })).count();
     assert_eq!((retries, lab.read("out/p").as_str()), (2, "at last"));
+    assert!(ran.summary.info.seconds >= 3.0, "one second and then two are waited");
     lab.settled();
 }
 

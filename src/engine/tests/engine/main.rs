@@ -13,6 +13,8 @@ mod gc;
 mod history;
 mod nothing;
 mod random;
+#[cfg(target_os = "linux")]
+mod sandbox;
 mod shell;
 mod store;
 mod support;
