@@ -1,5 +1,5 @@
 //! Commands that need no shell: one program with plain words. Bash would do nothing but start the program in its own
-//! place, so it is started directly, which costs a third; everything else is left to bash.
+//! place, so it is started directly; everything else is left to bash.
 
 use std::collections::BTreeMap;
 use std::fs;
