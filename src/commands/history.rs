@@ -117,6 +117,13 @@ fn page(detail: &RunDetail, screen: &Screen) -> String {
     }
     out.push_str(&table.render(0));
     for stage in &detail.stages {
+        // The first of them are among the warnings.
+        for (did, paths) in [("read", &stage.undeclared.read), ("wrote", &stage.undeclared.written)] {
+            if !paths.is_empty() {
+                let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+                let _ = writeln!(out, "{} {did} undeclared: {}", stage.stage, paths.join(", "));
+            }
+        }
         for warning in &stage.warnings {
             let _ = writeln!(out, "{} {}: {warning}", paint.yellow("warning:"), stage.stage);
         }

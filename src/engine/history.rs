@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::digest::Digest;
 use crate::event::{Decision, Reason};
 use crate::plan::PlanRow;
+use crate::sandbox::Undeclared;
 
 /// One run, in short.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,6 +95,9 @@ pub struct StageOutcome {
     pub outputs: BTreeMap<String, OutputRecord>,
     /// Warnings of that execution.
     pub warnings: Vec<String>,
+    /// What it touched without declaring it, where that was watched.
+    #[serde(default, skip_serializing_if = "Undeclared::is_empty")]
+    pub undeclared: Undeclared,
 }
 
 /// One run in detail.

@@ -13,6 +13,7 @@ use crate::index::Index;
 use crate::lineage::{ActionView, Records};
 use crate::runlog::{self, RunEntry};
 use crate::runmap::{self, RunMap};
+use crate::sandbox::Undeclared;
 use crate::spec::Link;
 use crate::store::Store;
 
@@ -106,6 +107,7 @@ impl History {
                 inputs: BTreeMap::new(),
                 outputs: BTreeMap::new(),
                 warnings: Vec::new(),
+                undeclared: Undeclared::default(),
             };
             if let Some(action) = action {
                 outcome.executed_in = Some(action.run);
@@ -118,6 +120,7 @@ impl History {
                     action.record.inputs.into_iter().map(|(slot, files)| (slot, files.unwrap_or_default())).collect();
                 outcome.outputs = action.outputs;
                 outcome.warnings = action.warnings;
+                outcome.undeclared = action.undeclared;
             }
             stages.push(outcome);
         }

@@ -16,7 +16,7 @@ const YAML: &str = "
 stages:
   a: { uses: concat, in: { in: src/a.txt }, out: { out: out/a } }
   parts: { uses: spread, in: { in: src/a.txt }, out: { out: out/parts/ } }
-  c: { run: 'cat ${in.i} > ${out.o}', in: { i: [out/a, 'out/parts/**/*.txt'] }, out: { o: out/c } }
+  c: { run: 'cat ${in.i} > ${out.o}; echo done', in: { i: [out/a, 'out/parts/**/*.txt'] }, out: { o: out/c } }
 ";
 
 fn text(n: usize) -> String {
