@@ -12,11 +12,11 @@ use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::event::{Event, Sink};
 use crate::execute::{self, Ended, Keep, Orders};
-use crate::graph::Dag;
 use crate::history::{RunDetail, RunInfo};
 use crate::index::Index;
 use crate::lineage::Lineage;
 use crate::lockfile::{self, LockFile};
+use crate::map::Expansions;
 use crate::plan::{self, Plan};
 use crate::project::{ProjectLock, host, new_temp, run_id, total_memory};
 use crate::questions;
@@ -29,8 +29,8 @@ use crate::sources::Places;
 use crate::spec::{Spec, SpecErrors};
 use crate::statcache::StatCache;
 use crate::store::Store;
-use crate::suggest::did_you_mean;
-use crate::survey::{Prepared, Survey};
+use crate::survey::{Asked, Mapped, Prepared, Survey};
+use crate::targets::{self, Chosen};
 use crate::verify::{Check, VerifyReport};
 use crate::wiring::Wiring;
 
@@ -176,12 +176,14 @@ impl Engine {
     /// # Errors
     /// Unknown targets, missing source files, unreadable files.
     pub fn plan(&self, options: &PlanOptions) -> Result<Plan, EngineError> {
-        let selected = self.select(&options.targets)?;
-        let forced = self.forced(&options.force)?;
+        let Chosen { selected, forced, asked } = self.choose(&options.targets, &options.force)?;
+        let expansions = Expansions::of(&self.spec);
         let (index, damage) = Index::open(&self.cache())?;
         let bytes = self.snapshot_bytes(options.rehash || !damage.is_empty());
         let glance = self.glance(&bytes);
-        let mut survey = self.survey(index, forced, options.rehash, &self.cache().join("tmp"), glance.as_deref())?;
+        let mapped = self.mapped(&expansions, asked);
+        let temp = self.cache().join("tmp");
+        let mut survey = self.survey(index, forced, mapped, options.rehash, &temp, glance.as_deref())?;
         self.plan_in(&mut survey, &selected, options.jobs)
     }
 
@@ -227,8 +229,8 @@ impl Engine {
         sink: &dyn Sink,
         cancel: &AtomicBool,
     ) -> Result<RunSummary, EngineError> {
-        let selected = self.select(&options.targets)?;
-        let forced = self.forced(&options.force)?;
+        let Chosen { selected, forced, asked } = self.choose(&options.targets, &options.force)?;
+        let expansions = Expansions::of(&self.spec);
         let cache = self.cache();
         let handed_over = glance.as_mut().and_then(|glance| glance.lock.take());
         let _lock = handed_over.map_or_else(|| ProjectLock::take(&cache), Ok)?;
@@ -239,7 +241,8 @@ impl Engine {
         let bytes = self.snapshot_bytes(glance.is_some() || options.rehash || !damage.is_empty());
         let glance = glance.filter(|glance| damage.is_empty() && self.fits(&glance.snapshot));
         let glance = glance.or_else(|| self.glance(&bytes));
-        let mut survey = self.survey(index, forced, options.rehash, &temp, glance.as_deref())?;
+        let mapped = self.mapped(&expansions, asked);
+        let mut survey = self.survey(index, forced, mapped, options.rehash, &temp, glance.as_deref())?;
         self.check_owners(&survey.index)?;
         survey.look_ahead(&selected)?;
         let missing = survey.missing_sources(&selected)?;
@@ -290,7 +293,7 @@ impl Engine {
         let saved: Plan = serde_json::from_str(&text)
             .map_err(|e| EngineError::PlanFile { path: file.to_path_buf(), message: e.to_string() })?;
         let now = self.plan_in(survey, selected, jobs)?;
-        survey.known = vec![None; self.spec.stages.len()];
+        survey.known.fill(None);
         let differences = plan::differences(&saved, &now);
         if differences.is_empty() { Ok(()) } else { Err(EngineError::PlanChanged { differences }) }
     }
@@ -341,7 +344,7 @@ impl Engine {
     /// # Errors
     /// Unknown targets; unreadable files.
     pub fn verify(&self, options: &VerifyOptions, _sink: &dyn Sink) -> Result<VerifyReport, EngineError> {
-        let selected = self.select(&options.targets)?;
+        let selected = self.choose(&options.targets, &[])?.selected;
         let _lock = if options.repair { Some(ProjectLock::take(&self.cache())?) } else { None };
         let history = self.history()?;
         let check = Check {
@@ -385,39 +388,19 @@ impl Engine {
         profile.chain(self.spec.overrides.iter().cloned()).collect()
     }
 
-    fn select(&self, targets: &[String]) -> Result<Vec<bool>, EngineError> {
-        if targets.is_empty() {
-            return Ok(vec![true; self.spec.stages.len()]);
-        }
-        let dag = Dag::build(&self.spec).map_err(|e| EngineError::Pipeline(e.to_string()))?;
-        let chosen = dag.select(targets).map_err(|unknown| EngineError::UnknownTarget {
-            target: targets.join(" "),
-            help: format!("{unknown}; {}", unknown.help),
-        })?;
-        Ok(self.wiring.with_upstream(&chosen))
+    fn choose(&self, targets: &[String], force: &[String]) -> Result<Chosen, EngineError> {
+        targets::choose(&self.spec, &self.wiring, targets, force)
     }
 
-    fn forced(&self, force: &[String]) -> Result<Vec<Option<&'static str>>, EngineError> {
-        let names = || self.spec.stages.iter().flat_map(|s| [s.name.as_str(), s.base.as_str()]);
-        if let Some(unknown) = force.iter().find(|given| names().all(|name| name != given.as_str())) {
-            let names: Vec<&str> = names().collect();
-            return Err(EngineError::UnknownTarget { target: unknown.clone(), help: did_you_mean(unknown, &names) });
-        }
-        let by = |stage: &crate::spec::StageSpec| match (
-            force.iter().any(|f| *f == stage.name || *f == stage.base),
-            stage.policy.always,
-        ) {
-            (true, _) => Some("--force"),
-            (false, true) => Some("always: true"),
-            (false, false) => None,
-        };
-        Ok(self.spec.stages.iter().map(by).collect())
+    fn mapped<'s>(&self, expansions: &'s Expansions, asked: Asked) -> Mapped<'s> {
+        Mapped { expansions, items: Vec::new(), ranges: BTreeMap::new(), asked }
     }
 
     fn survey<'s>(
         &'s self,
         index: Index,
         forced: Vec<Option<&'static str>>,
+        mapped: Mapped<'s>,
         rehash: bool,
         temp: &Path,
         glance: Option<&'s Glance<'s>>,
@@ -451,6 +434,7 @@ impl Engine {
             lock,
             lock_error,
             forced,
+            mapped,
             before: None,
         };
         if let Some(Glance { snapshot, same, .. }) = glance {

@@ -67,6 +67,16 @@ pub enum EngineError {
         /// What matches.
         files: Vec<String>,
     },
+    /// Two items of a mapped stage get in each other's way.
+    #[error("stage `{stage}`: items `{}` and `{}` {what}", .items[0], .items[1])]
+    ItemClash {
+        /// The mapped stage.
+        stage: String,
+        /// The files of the two items.
+        items: [String; 2],
+        /// What they both do.
+        what: String,
+    },
     /// Another run holds the project's lock.
     #[error("another run holds `{}`{}", .lock.display(), .pid.map(|p| format!(", pid {p}")).unwrap_or_default())]
     Locked {
@@ -184,6 +194,7 @@ impl EngineError {
             | Self::UnknownRun { .. }
             | Self::NoRecord { .. }
             | Self::Owned { .. }
+            | Self::ItemClash { .. }
             | Self::PlanFile { .. }
             | Self::LockFile { .. }
             | Self::Effect { .. } => 2,
@@ -214,6 +225,7 @@ impl EngineError {
                 "wait for it, or stop it with `logweir cancel`; the lock goes with its process, there is nothing to unlock".into()
             }
             Self::Owned { .. } => "give one of the two another path".into(),
+            Self::ItemClash { .. } => "put `${item}`, which has the extension, into the name of the output".into(),
             Self::Frozen { .. } => "restore the outputs, or set `frozen: false` to let the stage run".into(),
             Self::PlanChanged { .. } => "make a new plan with `logweir plan --out FILE`".into(),
             Self::MissingObject(_) => "run the stage again: its inputs and parameters are recorded".into(),
@@ -348,6 +360,7 @@ mod tests {
             EngineError::Tool { tool: text(), stage: text(), why: text() },
             EngineError::Effect { stage: text(), why: text() },
             EngineError::Internal(text()),
+            EngineError::ItemClash { stage: text(), items: [text(), text()], what: text() },
         ];
         use io::ErrorKind::{NotADirectory, NotFound, Other, PermissionDenied, ReadOnlyFilesystem, StorageFull};
         for kind in [NotADirectory, NotFound, Other, PermissionDenied, ReadOnlyFilesystem, StorageFull] {
@@ -379,6 +392,7 @@ mod tests {
             EngineError::Internal(_) => 17,
             EngineError::Io { .. } => 18,
             EngineError::Collected { .. } => 19,
+            EngineError::ItemClash { .. } => 20,
         }
     }
 
@@ -386,7 +400,7 @@ mod tests {
     fn every_error_says_what_to_do_next() {
         let all = all();
         let numbers: std::collections::BTreeSet<usize> = all.iter().map(number).collect();
-        assert_eq!(numbers, (0..=19).collect(), "every variant is here");
+        assert_eq!(numbers, (0..=20).collect(), "every variant is here");
         for error in all {
             let help = error.help().unwrap_or_default();
             assert!(!help.is_empty(), "{error:?} has no help");

@@ -147,6 +147,13 @@ pub enum Event {
         /// Why it executes.
         reasons: Vec<Reason>,
     },
+    /// The items of a mapped stage are known: it stands for so many actions.
+    StageExpanded {
+        /// The mapped stage's full name.
+        stage: String,
+        /// How many actions it stands for.
+        actions: usize,
+    },
     /// A running stage got further.
     StageProgress {
         /// The stage's full name.

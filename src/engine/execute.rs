@@ -6,6 +6,7 @@
 //! same bytes as before, the key is an old one and the stage is fresh (early cutoff needs no code of its own).
 
 mod conclude;
+mod map;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -38,6 +39,8 @@ use crate::work::{self, Failure, Job, Note, Outcome, Success, Task};
 const LOOK: Duration = Duration::from_millis(50);
 /// What a stage without history is taken to last, in seconds, when paths are compared.
 const UNKNOWN_SECONDS: f64 = 1.0;
+/// Characters of a stage's name that its log file is named by; file systems take 255 bytes.
+const MOST_NAME: usize = 160;
 
 /// What a run needs beyond its survey.
 pub struct Orders<'a> {
@@ -117,7 +120,7 @@ pub fn run(
     writer: Writer,
     sink: &dyn Sink,
 ) -> Result<Ended, EngineError> {
-    let count = survey.spec.stages.len();
+    let count = survey.count();
     let store = survey.store.clone();
     let root = survey.places.root().to_path_buf();
     let mut coordinator = Coordinator {
@@ -132,6 +135,9 @@ pub fn run(
         map: RunMap::new(),
         locked: BTreeMap::new(),
         rests: vec![None; count],
+        expanded: BTreeSet::new(),
+        tallies: BTreeMap::new(),
+        finishing: BTreeSet::new(),
         stopping: false,
         fatal: None,
         ended: Ended { info: orders.info.clone(), internal: false, environment: false },
@@ -177,6 +183,12 @@ struct Coordinator<'c, 's> {
     locked: BTreeMap<String, LockedStage>,
     /// By stage decided in this run and settled: what its freshness rests on.
     rests: Vec<Option<Rests>>,
+    /// Mapped stages whose items were made.
+    expanded: BTreeSet<usize>,
+    /// By mapped stage: how its items have fared.
+    tallies: BTreeMap<usize, map::Tally>,
+    /// Mapped stages with a failed item whose other items are still tried.
+    finishing: BTreeSet<usize>,
     stopping: bool,
     fatal: Option<EngineError>,
     ended: Ended,
@@ -202,15 +214,19 @@ impl<'s> Coordinator<'_, 's> {
     fn fresh_by_snapshot(&mut self, index: usize, unit: Unit<'_>) {
         let key = Digest::from(unit.key);
         self.state[index] = State::Settled;
-        self.ended.info.fresh += 1;
-        self.sink.event(&Event::StageFinished {
-            stage: self.name(index).to_owned(),
-            decision: Decision::Fresh,
-            key,
-            seconds: 0.0,
-            reasons: Vec::new(),
-            cutoff: false,
-        });
+        if unit.collects {
+            self.fresh_items_by_snapshot(index);
+        } else {
+            self.ended.info.fresh += 1;
+            self.sink.event(&Event::StageFinished {
+                stage: self.name(index).to_owned(),
+                decision: Decision::Fresh,
+                key,
+                seconds: 0.0,
+                reasons: Vec::new(),
+                cutoff: false,
+            });
+        }
         let entry = MapEntry { decision: Decision::Fresh, key: Some(key), at: unit.at, reasons: Vec::new() };
         self.map.insert(self.name(index).to_owned(), entry);
     }
@@ -247,14 +263,16 @@ impl<'s> Coordinator<'_, 's> {
     }
 
     fn name(&self, index: usize) -> &'s str {
-        let spec = self.survey.spec;
-        &spec.stages[index].name
+        &self.survey.stage(index).name
     }
 
     /// Decides about a stage all of whose predecessors are done.
     fn consider(&mut self, index: usize) {
         if self.state[index] != State::Waiting {
             return;
+        }
+        if self.survey.is_collector(index) {
+            return self.consider_map(index);
         }
         match self.survey.decide(index) {
             Err(lack) => self.failed(index, EngineError::from(lack).into(), None, None),
@@ -267,16 +285,21 @@ impl<'s> Coordinator<'_, 's> {
                 self.state[index] = State::Ready;
                 let demand = match verdict.decision {
                     Decision::Restore => Demand { threads: 1, ..Demand::default() },
-                    _ => Demand::from(&self.survey.spec.stages[index].policy),
+                    _ => Demand::from(&self.survey.stage(index).policy),
                 };
                 self.verdicts.insert(index, verdict);
-                let priority = self.priority(index);
-                self.schedule.add(index, priority, demand);
+                if self.may_start(index) {
+                    let priority = self.priority(index);
+                    self.schedule.add(index, priority, demand);
+                }
             }
         }
     }
 
     fn priority(&mut self, index: usize) -> f64 {
+        if let Some(parent) = self.survey.parent(index) {
+            return self.item_priority(index, parent);
+        }
         let survey = &*self.survey;
         let priority = self.priority.get_or_insert_with(|| {
             let seconds = |name: &str| survey.index.last_seconds(&survey.pipeline, name).unwrap_or(UNKNOWN_SECONDS);
@@ -329,12 +352,11 @@ impl<'s> Coordinator<'_, 's> {
     }
 
     fn records(&self, index: usize, outputs: &BTreeMap<String, ResultOutput>) -> BTreeMap<String, OutputRecord> {
-        let spec = self.survey.spec;
         let record = |(slot, o): (&String, &crate::spec::Output)| {
             let FileFact { digest, size, executable } = outputs.get(slot)?.fact;
             Some((slot.clone(), OutputRecord { path: declared(&o.path, o.directory), digest, size, executable }))
         };
-        spec.stages[index].outputs.iter().filter_map(record).collect()
+        self.survey.stage(index).outputs.iter().filter_map(record).collect()
     }
 
     fn append_action(&mut self, action: ActionEntry) -> Result<u64, EngineError> {
@@ -402,10 +424,9 @@ impl<'s> Coordinator<'_, 's> {
         's: 'env,
     {
         let index = grant.stage;
-        let (spec, prepared, places, env) =
-            (self.survey.spec, self.survey.prepared, self.survey.places, self.survey.env);
-        let stage = &spec.stages[index];
-        let task = match (verdict.decision, &stage.action, &prepared[index].made) {
+        let (places, env) = (self.survey.places, self.survey.env);
+        let (stage, made) = (self.survey.stage(index), self.survey.made(index));
+        let task = match (verdict.decision, &stage.action, made) {
             (Decision::Restore, _, _) => {
                 let outputs = verdict.result.as_ref().map(|result| self.records(index, &result.outputs));
                 Task::Restore(outputs.unwrap_or_default())
@@ -414,14 +435,16 @@ impl<'s> Coordinator<'_, 's> {
             (_, Action::Builtin { .. }, Some(made)) => Task::Builtin(&*made.stage),
             (_, Action::Builtin { .. }, None) => unreachable!("built-in stages are made when the pipeline is opened"),
         };
-        let effect = prepared[index].made.as_ref().is_some_and(|made| made.stage.effect().is_some());
+        let effect = made.is_some_and(|made| made.stage.effect().is_some());
         let passed = |name: &String| env.get(name).map(|value| (name.clone(), value.clone()));
         let file = |logical: &String| InputFile {
             logical: logical.clone(),
             path: places.place_of(logical.trim_end_matches('/')),
         };
         let files = |slot: &crate::key::SlotRecord| -> Vec<InputFile> {
-            slot.iter().flat_map(BTreeMap::keys).filter(|path| !path.starts_with("lineage:")).map(file).collect()
+            let piece = |path: &&String| verdict.inputs.piece.as_ref().is_some_and(|piece| piece.logical == **path);
+            let made = |path: &&String| path.starts_with("lineage:") || piece(path);
+            slot.iter().flat_map(BTreeMap::keys).filter(|path| !made(path)).map(file).collect()
         };
         let watched = |logical: &String| {
             let stat = self.survey.memo.stat(&places.memo_name(logical))?;
@@ -433,6 +456,7 @@ impl<'s> Coordinator<'_, 's> {
             key: verdict.key,
             inputs: verdict.inputs.slots.iter().map(|(slot, record)| (slot.clone(), files(record))).collect(),
             documents: verdict.inputs.documents.clone(),
+            piece: verdict.inputs.piece.clone(),
             watched: verdict.inputs.watched.iter().filter_map(watched).collect(),
             manifests: verdict.inputs.manifests.clone(),
             outputs: stage.outputs.iter().map(|(slot, o)| (slot.clone(), declared(&o.path, o.directory))).collect(),
@@ -521,13 +545,13 @@ impl<'s> Coordinator<'_, 's> {
             ReasonKind::Output,
             format!("object {} is missing from the store or corrupt", digest.short()),
         )];
-        if self.survey.spec.stages[index].policy.frozen {
+        if self.survey.stage(index).policy.frozen {
             let why = format!("object {} is missing from the store or corrupt", digest.short());
             let error = EngineError::Frozen { stage: self.name(index).to_owned(), why };
             return self.failed(index, error.into(), None, Some((verdict.key, verdict.reasons)));
         }
         self.state[index] = State::Ready;
-        let demand = Demand::from(&self.survey.spec.stages[index].policy);
+        let demand = Demand::from(&self.survey.stage(index).policy);
         self.verdicts.insert(index, verdict);
         let priority = self.priority(index);
         self.schedule.add(index, priority, demand);
@@ -545,7 +569,7 @@ impl<'s> Coordinator<'_, 's> {
         let before = verdict.before.as_ref();
         let same = before.is_some_and(|before| !before.is_empty() && before.iter().map(|(s, d)| (s, *d)).eq(digests));
         let cutoff = verdict.decision == Decision::Run && same;
-        let promised = verdict.result.as_ref().filter(|_| !self.survey.spec.stages[index].policy.always);
+        let promised = verdict.result.as_ref().filter(|_| !self.survey.stage(index).policy.always);
         if let Some(slot) = promised.and_then(|result| other_bytes(&result.outputs, &success.outputs)) {
             let text = format!(
                 "output `{slot}` has other bytes than an earlier execution with the same key: it is not reproducible"
@@ -580,7 +604,7 @@ impl<'s> Coordinator<'_, 's> {
                 warnings,
                 undeclared: success.undeclared,
                 roots: used.into_iter().filter_map(root).collect(),
-                secrets: survey.spec.stages[index].secrets.clone(),
+                secrets: survey.stage(index).secrets.clone(),
                 reused_by: None,
                 host: self.orders.host.0.clone(),
                 platform: self.orders.host.1.clone(),
@@ -621,8 +645,8 @@ impl<'s> Coordinator<'_, 's> {
             self.locked.insert(name.to_owned(), LockedStage { key, outputs });
         }
         self.map.insert(name.to_owned(), entry);
-        let wiring = self.survey.wiring;
-        for &next in &wiring.after[index] {
+        self.tally(index);
+        for &next in self.survey.after(index) {
             if self.orders.selected[next] {
                 self.left[next] -= 1;
                 if self.left[next] == 0 {
@@ -647,7 +671,7 @@ impl<'s> Coordinator<'_, 's> {
         self.ended.info.failed += 1;
         self.ended.internal |= failure.internal;
         self.ended.environment |= failure.environment;
-        self.stopping |= !self.orders.keep_going;
+        self.stop_after(index);
         self.map.insert(stage.clone(), MapEntry { decision: Decision::Failed, key, at: None, reasons });
         let Failure { error, tail, internal, .. } = failure;
         self.sink.event(&Event::StageFailed { stage, error, log: tail, log_file: log, retry: false, internal });
@@ -655,10 +679,9 @@ impl<'s> Coordinator<'_, 's> {
     }
 
     fn skip_dependents(&mut self, index: usize) {
-        let wiring = self.survey.wiring;
         let mut pending = VecDeque::from([index]);
         while let Some(cause) = pending.pop_front() {
-            for &next in &wiring.after[cause] {
+            for &next in self.survey.after(cause) {
                 if self.orders.selected[next] && self.state[next] == State::Waiting {
                     self.skip(next, Some(self.name(cause).to_owned()));
                     pending.push_back(next);
@@ -669,10 +692,13 @@ impl<'s> Coordinator<'_, 's> {
 
     fn skip(&mut self, index: usize, needs: Option<String>) {
         self.state[index] = State::Skipped;
-        self.ended.info.skipped += 1;
         let stage = self.name(index).to_owned();
         self.map
             .insert(stage.clone(), MapEntry { decision: Decision::Skipped, key: None, at: None, reasons: Vec::new() });
+        if self.stands_for_items(index) {
+            return;
+        }
+        self.ended.info.skipped += 1;
         self.sink.event(&Event::StageSkipped { stage, needs });
     }
 
@@ -693,7 +719,13 @@ fn other_bytes<'o>(
         .map(|(slot, _)| slot)
 }
 
-/// Returns a stage's name as a file name: letters, digits and `-_[]=,.` stay.
+/// Returns a stage's name as a file name: letters, digits and `-_[]=,.` stay. A name that is changed by that, or long,
+/// ends in a digest, for two items may differ in just what is lost.
 fn file_name(stage: &str) -> String {
-    stage.chars().map(|c| if c.is_ascii_alphanumeric() || "-_[]=,.".contains(c) { c } else { '_' }).collect()
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_[]=,.".contains(c);
+    if stage.chars().all(plain) && stage.len() <= MOST_NAME {
+        return stage.to_owned();
+    }
+    let name: String = stage.chars().map(|c| if plain(c) { c } else { '_' }).take(MOST_NAME).collect();
+    format!("{name}.{}", Digest::of_bytes(stage.as_bytes()).short())
 }

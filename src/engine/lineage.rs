@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,6 +11,8 @@ use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::history::OutputRecord;
 use crate::key::KeyRecord;
+use crate::manifest::Manifest;
+use crate::map::{COLLECTOR, whole_of};
 use crate::runlog::ActionEntry;
 use crate::survey::{Survey, declared};
 use crate::wiring::Link;
@@ -115,6 +118,12 @@ pub trait Records {
     /// # Errors
     /// Records cannot be read.
     fn digest_of(&self, path: &str) -> Result<Option<Digest>, EngineError>;
+
+    /// Returns the files of the output directory at `path` with this content; `None` if they are no longer known.
+    ///
+    /// # Errors
+    /// Records cannot be read.
+    fn files(&self, path: &str, digest: &Digest) -> Result<Option<Arc<Manifest>>, EngineError>;
 }
 
 /// Collects nodes and edges, each once.
@@ -143,6 +152,7 @@ impl Collector {
             && let Some((root, relative)) = path.split_once(':')
             && let Some(place) = roots.get(root)
         {
+            let relative = whole_of(relative).unwrap_or(relative);
             node.file = Some(format!("{}/{relative}", place.trim_end_matches('/')));
         }
         id
@@ -209,8 +219,8 @@ pub fn upstream(records: &dyn Records, target: &str, path: &str, digest: &Digest
         if !seen.insert(id.clone()) {
             continue;
         }
-        if let Some(of) = path.strip_prefix("lineage:") {
-            // A lineage document is made by the engine itself, from the artifact it speaks of.
+        // A lineage document is made by the engine itself, from the artifact it speaks of; so is a piece of a file.
+        if let Some(of) = path.strip_prefix("lineage:").or_else(|| whole_of(&path)) {
             if let Some(digest) = records.digest_of(of)? {
                 let source = found.artifact(of, &digest, &nowhere);
                 found.edges.insert((source.clone(), id));
@@ -221,7 +231,18 @@ pub fn upstream(records: &dyn Records, target: &str, path: &str, digest: &Digest
         let Some(action) = records.maker(&path, &digest)? else { continue };
         let (made_by, new) = found.action(&action);
         found.edges.insert((made_by.clone(), id));
-        if new {
+        if new && action.record.kind.as_deref() == Some(COLLECTOR) {
+            // What a mapped stage gives is what its items made.
+            for output in action.outputs.values() {
+                let Some(files) = records.files(&output.path, &output.digest)? else { continue };
+                for (relative, fact) in &files.files {
+                    let file = format!("{}{relative}", output.path);
+                    let file_id = found.artifact(&file, &fact.digest, &nowhere);
+                    found.edges.insert((file_id.clone(), made_by.clone()));
+                    pending.push_back((file, fact.digest, file_id));
+                }
+            }
+        } else if new {
             for (input, digest) in action.record.inputs.values().flatten().flatten() {
                 let input_id = found.artifact(input, digest, &action.roots);
                 found.edges.insert((input_id.clone(), made_by.clone()));
@@ -234,6 +255,7 @@ pub fn upstream(records: &dyn Records, target: &str, path: &str, digest: &Digest
 
 /// Returns whether two logical paths are the same artifact, or one holds the other.
 pub fn overlaps(a: &str, b: &str) -> bool {
+    let (a, b) = (whole_of(a).unwrap_or(a), whole_of(b).unwrap_or(b));
     a == b || (a.ends_with('/') && b.starts_with(a)) || (b.ends_with('/') && a.starts_with(b))
 }
 
@@ -305,9 +327,12 @@ struct Current<'s, 'a>(&'s Survey<'a>);
 
 impl Records for Current<'_, '_> {
     fn maker(&self, path: &str, _digest: &Digest) -> Result<Option<Rc<ActionView>>, EngineError> {
-        let Some((output, _)) = self.0.wiring.producer(self.0.spec, path) else { return Ok(None) };
-        let stage = &self.0.spec.stages[output.stage];
-        let known = self.0.known[output.stage].as_ref();
+        let Some((output, inside)) = self.0.wiring.producer(self.0.spec, path) else { return Ok(None) };
+        let made = &self.0.spec.stages[output.stage].outputs[output.slot].path.path;
+        let item = inside.and_then(|inside| self.0.maker_in(output.stage, &format!("{made}/{inside}")));
+        let index = item.unwrap_or(output.stage);
+        let stage = self.0.stage(index);
+        let known = self.0.known[index].as_ref();
         Ok(known.map(|known| {
             let record = |(slot, o): (&String, &crate::spec::Output)| {
                 let made = known.outputs.get(slot)?;
@@ -335,6 +360,12 @@ impl Records for Current<'_, '_> {
             None => known.outputs.get(slot).map(|made| made.fact.digest),
             Some(inside) => known.manifests.get(slot).and_then(|m| m.files.get(&inside)).map(|fact| fact.digest),
         })
+    }
+
+    fn files(&self, path: &str, _digest: &Digest) -> Result<Option<Arc<Manifest>>, EngineError> {
+        let Some((output, None)) = self.0.wiring.producer(self.0.spec, path) else { return Ok(None) };
+        let (slot, _) = self.0.spec.stages[output.stage].outputs.get_index(output.slot).expect("made from the spec");
+        Ok(self.0.known[output.stage].as_ref().and_then(|known| known.manifests.get(slot)).cloned())
     }
 }
 

@@ -105,11 +105,11 @@ pub fn run<'b>(
         return Ok(Quick::Whole(None));
     }
     let run = run_id(&covered.head);
-    let count = snapshot.units.len();
+    let count = snapshot.actions().count();
     let jobs = crate::engine::threads(options.jobs);
     let pipeline = reading.project.file_name();
     sink.event(&Event::RunStarted { run: run.clone(), pipeline: pipeline.clone(), stages: count, jobs });
-    for unit in &snapshot.units {
+    for unit in snapshot.actions() {
         sink.event(&Event::StageFinished {
             stage: unit.name.to_owned(),
             decision: Decision::Fresh,

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::error::EngineError;
@@ -11,6 +12,8 @@ use crate::fast::FastMap;
 use crate::history::{RunDetail, RunInfo, StageOutcome};
 use crate::index::Index;
 use crate::lineage::{ActionView, Records};
+use crate::manifest::Manifest;
+use crate::map::COLLECTOR;
 use crate::runlog::{self, RunEntry};
 use crate::runmap::{self, RunMap};
 use crate::sandbox::Undeclared;
@@ -213,7 +216,8 @@ impl<'h> RunRecords<'h> {
         if let Some((number, slot)) = self.outputs.get(bare).or_else(|| self.outputs.get(&format!("{bare}/"))) {
             return Some((*number, slot, None));
         }
-        bare.match_indices('/').find_map(|(at, _)| {
+        // The innermost: what an item of a map makes lies in the directory of its stage.
+        bare.rmatch_indices('/').find_map(|(at, _)| {
             let (number, slot) = self.outputs.get(&bare[..=at])?;
             Some((*number, slot.as_str(), Some(bare[at + 1..].to_owned())))
         })
@@ -305,6 +309,9 @@ impl<'h> RunRecords<'h> {
         for found in all {
             let action = runlog::action_at(&self.history.cache, found.at)?;
             let Some(output) = action.outputs.get(&found.slot) else { continue };
+            if found.inside.is_some() && action.record.kind.as_deref() == Some(COLLECTOR) {
+                continue;
+            }
             let place = match &found.inside {
                 Some(inside) => format!("{}{inside}", output.path),
                 None => output.path.clone(),
@@ -318,6 +325,10 @@ impl<'h> RunRecords<'h> {
 }
 
 impl Records for RunRecords<'_> {
+    fn files(&self, _path: &str, digest: &Digest) -> Result<Option<Arc<Manifest>>, EngineError> {
+        Ok(self.history.store.manifest(digest).ok().map(Arc::new))
+    }
+
     fn maker(&self, path: &str, digest: &Digest) -> Result<Option<Rc<ActionView>>, EngineError> {
         if self.recorded(path)?.is_some_and(|(_, recorded)| recorded == *digest)
             && let Some((number, _, _)) = self.output_at(path)

@@ -127,6 +127,11 @@ impl Schedule {
         self.running -= 1;
     }
 
+    /// Takes out the stages that have not started, but for some.
+    pub fn retain(&mut self, stays: impl Fn(usize) -> bool) {
+        self.ready.retain(|place, _| stays(place.stage));
+    }
+
     /// Takes out all stages that have not started.
     pub fn give_up(&mut self) -> Vec<usize> {
         let mut stages: Vec<usize> = std::mem::take(&mut self.ready).into_keys().map(|place| place.stage).collect();

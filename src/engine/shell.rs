@@ -128,7 +128,7 @@ pub fn names_output(template: &str, slot: &str) -> bool {
 }
 
 /// Quotes a word for bash, if it needs it.
-fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=+,@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

@@ -87,6 +87,10 @@ pub struct Unit<'a> {
     pub at: Option<u64>,
     /// It was settled: fresh as long as what it rests on stays.
     pub settled: bool,
+    /// A mapped stage, which collects its items and is no action itself.
+    pub collects: bool,
+    /// The number of the mapped stage it is an item of.
+    pub item_of: Option<u32>,
     /// Its places: from, to in [`Snapshot::rests`].
     pub from: u32,
     /// End of that range.
@@ -119,7 +123,7 @@ pub struct Snapshot<'a> {
     pub places: Vec<(&'a str, State)>,
     /// Indices of places, unit by unit.
     pub rests: Vec<u32>,
-    /// The stages in the order of the pipeline.
+    /// The stages in the order of the pipeline, then the items of mapped stages.
     #[serde(borrow)]
     pub units: Vec<Unit<'a>>,
 }
@@ -137,6 +141,28 @@ impl<'a> Snapshot<'a> {
     /// Returns the places of a unit.
     pub fn places_of(&self, unit: &Unit<'_>) -> &[u32] {
         &self.rests[unit.from as usize..unit.to as usize]
+    }
+
+    /// Returns the items of a mapped stage, given how many units are stages.
+    pub fn items_of(&self, stages: usize, stage: usize) -> impl Iterator<Item = &Unit<'a>> + '_ {
+        self.units[stages..].iter().filter(move |unit| unit.item_of.is_some_and(|of| of as usize == stage))
+    }
+
+    /// Returns the mapped stages with an item that is not known to be fresh, ascending.
+    pub fn changed_items(&self, stages: usize, same: &[bool]) -> Vec<usize> {
+        let is_fresh = |unit: &Unit<'_>| {
+            unit.settled && unit.at.is_some() && self.places_of(unit).iter().all(|at| same[*at as usize])
+        };
+        let changed = self.units[stages..].iter().filter(|unit| !is_fresh(unit));
+        let mut stages: Vec<usize> = changed.filter_map(|unit| unit.item_of).map(|of| of as usize).collect();
+        stages.sort_unstable();
+        stages.dedup();
+        stages
+    }
+
+    /// Returns the units that are actions.
+    pub fn actions(&self) -> impl Iterator<Item = &Unit<'a>> + '_ {
+        self.units.iter().filter(|unit| !unit.collects)
     }
 
     /// Returns how far the log went.
@@ -196,6 +222,10 @@ pub type Rests = Vec<(String, State)>;
 pub struct NewUnit<'a> {
     /// The action's full name.
     pub name: &'a str,
+    /// A mapped stage.
+    pub collects: bool,
+    /// The number of the mapped stage it is an item of.
+    pub item_of: Option<u32>,
     /// Key, place in the log, and what it rests on, if it was settled.
     pub settled: Option<(Digest, Option<u64>, UnitRests<'a>)>,
 }
@@ -250,7 +280,8 @@ pub fn encode<'a>(frame: Frame<'a>, units: &[NewUnit<'a>]) -> postcard::Result<V
     let mut written = Vec::with_capacity(units.len());
     for unit in units {
         let from = table.rests.len() as u32;
-        let mut new = Unit { name: unit.name, key: [0; 32], at: None, settled: false, from, to: from };
+        let (name, collects, item_of) = (unit.name, unit.collects, unit.item_of);
+        let mut new = Unit { name, key: [0; 32], at: None, settled: false, collects, item_of, from, to: from };
         if let Some((key, at, rests)) = &unit.settled {
             match rests {
                 UnitRests::New(rests) => rests.iter().for_each(|(name, state)| table.add(name, state)),
@@ -302,8 +333,13 @@ mod tests {
             roots: vec![("raw", "/data")],
         };
         let units = [
-            NewUnit { name: "one", settled: Some((nothing, Some(5), UnitRests::New(rests))) },
-            NewUnit { name: "two", settled: None },
+            NewUnit {
+                name: "one",
+                collects: false,
+                item_of: None,
+                settled: Some((nothing, Some(5), UnitRests::New(rests))),
+            },
+            NewUnit { name: "two", collects: true, item_of: None, settled: None },
         ];
         let mut bytes = encode(frame, &units).unwrap();
         let check = Digest::of_bytes(&bytes);

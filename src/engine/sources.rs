@@ -108,6 +108,20 @@ impl Places {
         Ok(Some(Folder { manifest, listing }))
     }
 
+    /// Lists the files of a directory without looking at them; `None` if there is none.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn listing(&self, memo: &StatCache, logical: &str) -> Result<Option<Listing>, EngineError> {
+        let place = self.place_of(logical);
+        if !place.is_dir() {
+            return Ok(None);
+        }
+        let (files, folders) = tree_below(&place).map_err(EngineError::io("read", &place))?;
+        let names = files.iter().map(|(relative, _)| relative.as_str());
+        Ok(Some(Listing::new(names, self.named_folders(folders), memo.seen())))
+    }
+
     /// Returns folders by their names in the memo.
     fn named_folders(&self, folders: Vec<(PathBuf, Stat)>) -> Vec<(String, Stat)> {
         let name = |path: &Path| path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned();

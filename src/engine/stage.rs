@@ -67,6 +67,9 @@ pub struct Slot {
     pub arity: Arity,
     /// Whether a pipeline may leave the slot out.
     pub optional: bool,
+    /// What a map adds to the name of each item's output file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extension: Option<&'static str>,
     /// One line for people.
     pub about: &'static str,
 }
@@ -74,22 +77,27 @@ pub struct Slot {
 impl Slot {
     /// A required slot of one file.
     pub const fn file(name: &'static str, about: &'static str) -> Self {
-        Self { name, arity: Arity::File, optional: false, about }
+        Self { name, arity: Arity::File, optional: false, extension: None, about }
     }
 
     /// A required slot of one directory.
     pub const fn directory(name: &'static str, about: &'static str) -> Self {
-        Self { name, arity: Arity::Directory, optional: false, about }
+        Self { name, arity: Arity::Directory, optional: false, extension: None, about }
     }
 
     /// A required slot of one or more files.
     pub const fn files(name: &'static str, about: &'static str) -> Self {
-        Self { name, arity: Arity::Files, optional: false, about }
+        Self { name, arity: Arity::Files, optional: false, extension: None, about }
     }
 
     /// The same slot, which a pipeline may leave out.
     pub const fn optional(self) -> Self {
         Self { optional: true, ..self }
+    }
+
+    /// The same output slot, whose files end in `.EXTENSION` where a stage is mapped.
+    pub const fn extension(self, extension: &'static str) -> Self {
+        Self { extension: Some(extension), ..self }
     }
 }
 

@@ -2,8 +2,10 @@
 //! decided so far. Gathers the inputs of a stage, makes its key record and decides.
 
 mod gather;
+mod map;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +16,7 @@ use crate::index::{ActionResult, Index, ResultOutput};
 use crate::key::{self, KeyRecord, SCHEMA, SlotRecord};
 use crate::lockfile::LockFile;
 use crate::manifest::{FileFact, Manifest};
+use crate::map::{Expansions, Item, Piece, is_collector};
 use crate::plan::{self, Changes, EffectState, Facts, PlanRow};
 use crate::runlog::{self, ActionEntry};
 use crate::shell;
@@ -118,6 +121,21 @@ pub struct Gathered {
     pub manifests: Vec<Manifest>,
     /// Folders, patterns and absent files that were looked for.
     pub places: Rests,
+    /// The piece of a file that an item of a map reads.
+    pub piece: Option<PieceOf>,
+}
+
+/// A piece of a file as an input.
+#[derive(Clone, Debug)]
+pub struct PieceOf {
+    /// The input slot.
+    pub slot: String,
+    /// The path that enters the key.
+    pub logical: String,
+    /// The file; a source if it has a name in the memo.
+    pub file: (PathBuf, Option<String>),
+    /// Which part.
+    pub piece: Piece,
 }
 
 /// Why the inputs of a stage cannot be gathered.
@@ -191,19 +209,51 @@ pub struct Survey<'a> {
     pub lock: LockFile,
     /// Why the lock file could not be read.
     pub lock_error: Result<(), EngineError>,
-    /// By stage: what it is forced by.
+    /// By stage and item: what it is forced by.
     pub forced: Vec<Option<&'static str>>,
-    /// By stage: what is known of it.
+    /// By stage and item: what is known of it.
     pub known: Vec<Option<Known>>,
+    /// What mapped stages are made of, as far as it is known.
+    pub mapped: Mapped<'a>,
     /// Outputs of tools run so far.
     pub tools: BTreeMap<String, String>,
     /// What the last run found, and which stages are fresh by it.
     pub before: Option<Before<'a>>,
 }
 
+/// The items of mapped stages. They are numbered from where the stages end, so that stages and items are one sequence.
+pub struct Mapped<'a> {
+    /// Where they live.
+    pub expansions: &'a Expansions,
+    /// By number, beginning with the first after the stages.
+    pub items: Vec<&'a Item>,
+    /// Mapped stage → numbers of its items, once they are known.
+    pub ranges: BTreeMap<usize, Range<usize>>,
+    /// What the user said about items.
+    pub asked: Asked,
+}
+
+/// What the user said about single items of mapped stages.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// Mapped stage → what of it is wanted; a stage that is not named here is wanted whole.
+    pub only: BTreeMap<usize, BTreeSet<Wanted>>,
+    /// Mapped stage → items to run whatever their key says.
+    pub force: BTreeMap<usize, BTreeSet<String>>,
+}
+
+/// One or more items of a mapped stage.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wanted {
+    /// The item of this name.
+    Item(String),
+    /// Those that write this path, or in it.
+    Path(String),
+}
+
 /// The snapshot of the last run, looked at again.
 pub struct Before<'a> {
-    /// The snapshot; its units are the stages, in order.
+    /// The snapshot; its units are the stages, in order, then the items of mapped stages.
     pub snapshot: &'a Snapshot<'a>,
     /// By stage: everything it and all it waits for rest on is as it was, so it is fresh.
     pub fresh: Vec<bool>,
@@ -224,9 +274,10 @@ impl<'a> Survey<'a> {
     /// it. Stages that something else can make run (an effect's target, a tool, being forced) are left to be decided.
     pub fn begin_from(&mut self, snapshot: &'a Snapshot<'a>, same: &[bool]) {
         let (spec, wiring) = (self.spec, self.wiring);
-        if snapshot.units.len() != spec.stages.len() {
+        if snapshot.units.len() < spec.stages.len() {
             return;
         }
+        let items_changed = snapshot.changed_items(spec.stages.len(), same);
         let mut fresh = vec![false; spec.stages.len()];
         for &index in &wiring.order {
             let (stage, unit) = (&spec.stages[index], &snapshot.units[index]);
@@ -234,11 +285,14 @@ impl<'a> Survey<'a> {
             fresh[index] = unit.settled
                 && unit.at.is_some()
                 && self.forced[index].is_none()
+                && !self.asks_for_items(index)
+                && items_changed.binary_search(&index).is_err()
                 && !effect
                 && stage.tools.is_empty()
                 && snapshot.places_of(unit).iter().all(|place| same[*place as usize])
                 && wiring.before[index].iter().all(|upstream| fresh[*upstream]);
         }
+        self.decide_maps_of_documents(&mut fresh);
         for unit in (0..fresh.len()).filter(|index| !fresh[*index]).map(|index| &snapshot.units[index]) {
             for place in snapshot.places_of(unit).iter().map(|place| *place as usize) {
                 let (name, state) = &snapshot.places[place];
@@ -353,19 +407,19 @@ impl<'a> Survey<'a> {
     /// # Errors
     /// Inputs are missing or unreadable; a tool fails; an effect is configured wrongly.
     pub fn decide(&mut self, index: usize) -> Result<Verdict, Lack> {
-        let (spec, prepared) = (self.spec, self.prepared);
-        let stage = &spec.stages[index];
+        let stage = self.stage(index);
         if stage.policy.frozen {
             return self.decide_frozen(index);
         }
         let mut inputs = self.gather(index)?;
-        let mut record = prepared[index].record(stage);
+        let parent = self.parent(index).unwrap_or(index);
+        let mut record = self.prepared[parent].record(stage);
         record.inputs.clone_from(&inputs.slots);
         record.env = stage.env.iter().map(|name| (name.clone(), self.env.get(name).cloned())).collect();
         for tool in &stage.tools {
             record.tools.insert(tool.clone(), self.tool(tool, &stage.name)?);
         }
-        let effect = prepared[index].made.as_ref().and_then(|made| made.stage.effect());
+        let effect = self.made(index).and_then(|made| made.stage.effect());
         if let Some(effect) = effect {
             let wrong = |e: anyhow::Error| EngineError::Effect { stage: stage.name.clone(), why: format!("{e:#}") };
             record.effect = Some(effect.target(self.env).map_err(wrong)?);
@@ -449,9 +503,8 @@ impl<'a> Survey<'a> {
         manifests: &mut BTreeMap<String, Arc<Manifest>>,
         listed: &mut Rests,
     ) -> Result<Vec<Reason>, EngineError> {
-        let spec = self.spec;
         let mut reasons = Vec::new();
-        for (slot, output) in &spec.stages[index].outputs {
+        for (slot, output) in &self.stage(index).outputs {
             let wanted = &outputs[slot];
             let (matches, now) = if output.directory {
                 let folder = self.places.directory(&mut self.memo, &output.path.path)?;
@@ -568,7 +621,8 @@ impl<'a> Survey<'a> {
         };
         let mut rests = inputs.places.clone();
         rests.extend(inputs.watched.iter().map(|logical| file(self.places.memo_name(logical))));
-        for (slot, output) in &self.spec.stages[index].outputs {
+        rests.extend(inputs.piece.iter().filter_map(|piece| piece.file.1.clone()).map(file));
+        for (slot, output) in &self.stage(index).outputs {
             let path = &output.path.path;
             if !output.directory {
                 rests.push(file(path.clone()));
@@ -611,13 +665,15 @@ impl<'a> Survey<'a> {
         for &index in wiring.order.iter().filter(|index| selected[**index]) {
             let stage = &spec.stages[index];
             if let Some(unit) = self.fresh_unit(index) {
-                rows.push(PlanRow {
-                    name: stage.name.clone(),
+                let items = self.fresh_items(index);
+                let actions = if is_collector(stage) { items } else { vec![unit] };
+                rows.extend(actions.into_iter().map(|unit| PlanRow {
+                    name: unit.name.to_owned(),
                     decision: Decision::Fresh,
                     reasons: Vec::new(),
                     key: Some(Digest::from(unit.key)),
                     seconds: None,
-                });
+                }));
                 continue;
             }
             let seconds = self.index.last_seconds(&self.pipeline, &stage.name);
@@ -633,22 +689,34 @@ impl<'a> Survey<'a> {
                 rows.push(PlanRow { name: stage.name.clone(), decision, reasons, key: None, seconds });
                 continue;
             }
-            let verdict = self.decide(index)?;
-            rows.push(PlanRow {
-                name: stage.name.clone(),
-                decision: verdict.decision,
-                reasons: verdict.reasons,
-                key: Some(verdict.key),
-                seconds: verdict.result.as_ref().map(|result| result.seconds).or(seconds),
-            });
-            if let (Decision::Fresh | Decision::Restore, Some(result)) = (verdict.decision, verdict.result) {
-                self.settle(index, verdict.key, verdict.record, result.outputs, verdict.manifests);
-            } else if verdict.decision == Decision::Fresh {
-                // An effect whose target holds the key though this cache never ran it: it has no stored outputs.
-                self.settle(index, verdict.key, verdict.record, BTreeMap::new(), BTreeMap::new());
+            if is_collector(stage) {
+                self.plan_items(index, &mut rows)?;
+                continue;
             }
+            rows.push(self.plan_one(index)?);
         }
         Ok(rows)
+    }
+
+    /// Decides about a stage or item, takes its outputs as known if they are, and says what would happen to it.
+    fn plan_one(&mut self, index: usize) -> Result<PlanRow, EngineError> {
+        let name = &self.stage(index).name;
+        let seconds = self.index.last_seconds(&self.pipeline, name);
+        let verdict = self.decide(index)?;
+        let row = PlanRow {
+            name: name.clone(),
+            decision: verdict.decision,
+            reasons: verdict.reasons,
+            key: Some(verdict.key),
+            seconds: verdict.result.as_ref().map(|result| result.seconds).or(seconds),
+        };
+        if let (Decision::Fresh | Decision::Restore, Some(result)) = (verdict.decision, verdict.result) {
+            self.settle(index, verdict.key, verdict.record, result.outputs, verdict.manifests);
+        } else if verdict.decision == Decision::Fresh {
+            // An effect whose target holds the key though this cache never ran it: it has no stored outputs.
+            self.settle(index, verdict.key, verdict.record, BTreeMap::new(), BTreeMap::new());
+        }
+        Ok(row)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::error::EngineError;
 use crate::event::{Reason, ReasonKind};
 use crate::history::OutputRecord;
 use crate::lockfile::LockFile;
-use crate::manifest::FileFact;
+use crate::manifest::{FileFact, Manifest};
 use crate::publish::{Placer, files_below, hash_directory, hash_file};
 use crate::records::History;
 use crate::runlog::{self, ActionEntry, Entry};
@@ -132,15 +132,18 @@ impl Check<'_> {
             return outputs.collect();
         };
         let mut outputs = Vec::new();
-        for action in actions.into_iter().filter(|action| self.stages.contains(&action.stage)) {
+        let stage_of = |name: &str| name.match_indices('[').any(|(at, _)| self.stages.contains(&name[..at]));
+        let selected = |name: &str| self.stages.contains(name) || (name.ends_with(']') && stage_of(name));
+        for action in actions.into_iter().filter(|action| selected(&action.stage)) {
             outputs.extend(action.outputs.into_values().map(|output| (action.stage.clone(), output)));
         }
         outputs
     }
 
     fn outputs(&self, recorded: &[(String, OutputRecord)], report: &mut VerifyReport) {
+        let made: BTreeSet<&str> = recorded.iter().map(|(_, output)| output.path.as_str()).collect();
         let looked: Vec<(u64, Vec<Finding>)> =
-            recorded.par_iter().map(|(stage, output)| self.output(stage, output)).collect();
+            recorded.par_iter().map(|(stage, output)| self.output(stage, output, &made)).collect();
         report.outputs += recorded.len();
         for (bytes, findings) in looked {
             report.bytes += bytes;
@@ -148,7 +151,7 @@ impl Check<'_> {
         }
     }
 
-    fn output(&self, stage: &str, output: &OutputRecord) -> (u64, Vec<Finding>) {
+    fn output(&self, stage: &str, output: &OutputRecord, made: &BTreeSet<&str>) -> (u64, Vec<Finding>) {
         let finding = |kind, path: &str, detail: String| Finding {
             kind,
             path: path.to_owned(),
@@ -162,19 +165,31 @@ impl Check<'_> {
             if !place.is_dir() {
                 return (0, vec![finding(FindingKind::OutputMissing, &output.path, "is not there".to_owned())]);
             }
-            let now = match hash_directory(&place) {
+            // In the directory of a mapped stage each file is compared with what its item made, and only there.
+            let by_item = |relative: &str| {
+                let path = format!("{}{relative}", output.path);
+                let mut outer =
+                    path.match_indices('/').map(|(at, _)| &path[..=at]).filter(|outer| *outer != output.path);
+                made.contains(path.as_str())
+                    || outer.any(|outer| outer.len() > output.path.len() && made.contains(outer))
+            };
+            let now = match hash_but(&place, &by_item) {
                 Ok(now) => now,
                 Err(e) => return (0, vec![unreadable(e)]),
             };
             if now.digest() == output.digest {
                 return (now.size(), Vec::new());
             }
-            let Ok(then) = self.history.store.manifest(&output.digest) else {
+            let Ok(mut then) = self.history.store.manifest(&output.digest) else {
                 return (
                     now.size(),
                     vec![finding(FindingKind::OutputChanged, &output.path, "holds other files".to_owned())],
                 );
             };
+            then.files.retain(|relative, _| !by_item(relative));
+            if then == now {
+                return (now.size(), Vec::new());
+            }
             let different = then.differences(&now).into_iter().map(|(path, then, now)| {
                 let path = format!("{}{path}", output.path);
                 match (then, now) {
@@ -346,6 +361,15 @@ impl Check<'_> {
         report.findings = after.findings;
         Ok(())
     }
+}
+
+/// Hashes a directory but for some of its files.
+fn hash_but(place: &Path, left_out: &dyn Fn(&str) -> bool) -> std::io::Result<Manifest> {
+    let mut manifest = Manifest::default();
+    for (relative, path) in files_below(place)?.into_iter().filter(|(relative, _)| !left_out(relative)) {
+        manifest.files.insert(relative, hash_file(&path)?);
+    }
+    Ok(manifest)
 }
 
 /// What each key gave, by stage and output path.

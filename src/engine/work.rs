@@ -16,6 +16,7 @@ use crate::failpoint;
 use crate::history::OutputRecord;
 use crate::manifest::Manifest;
 use crate::memory::Watch;
+use crate::pieces;
 use crate::publish::{Made, Placer, store_output};
 use crate::sandbox::{Rules, Undeclared, slot_for};
 use crate::shell::{self, Fence, Ran, ShellFailure, ShellJob};
@@ -23,6 +24,7 @@ use crate::spec::Sandbox;
 use crate::stage::{InputFile, Stage, StageContext, StageMessage};
 use crate::statcache::Stat;
 use crate::store::{Store, TakeError};
+use crate::survey::PieceOf;
 
 /// Progress closer together than this is dropped, but for the last.
 const PROGRESS_EVERY: Duration = Duration::from_millis(50);
@@ -58,6 +60,8 @@ pub struct Job<'a> {
     pub inputs: BTreeMap<String, Vec<InputFile>>,
     /// Lineage documents to be written first: slot, logical path, text.
     pub documents: Vec<(String, String, String)>,
+    /// The piece of a file to be written first.
+    pub piece: Option<PieceOf>,
     /// Source files with the identity they had when they were hashed.
     pub watched: Vec<(String, PathBuf, Stat)>,
     /// Manifests of source directories, stored with the action.
@@ -312,7 +316,7 @@ fn make(folder: &Path) -> Result<(), EngineError> {
     fs::create_dir_all(folder).map_err(EngineError::io("make", folder))
 }
 
-/// Writes lineage documents and adds them to the inputs.
+/// Writes lineage documents and the piece of a file, and adds them to the inputs.
 fn with_documents(job: &Job<'_>) -> Result<BTreeMap<String, Vec<InputFile>>, EngineError> {
     let mut inputs = job.inputs.clone();
     for (number, (slot, logical, text)) in job.documents.iter().enumerate() {
@@ -324,6 +328,15 @@ fn with_documents(job: &Job<'_>) -> Result<BTreeMap<String, Vec<InputFile>>, Eng
         let files = inputs.entry(slot.clone()).or_default();
         files.push(InputFile { logical: logical.clone(), path });
         files.sort_by(|a, b| a.logical.cmp(&b.logical));
+    }
+    if let Some(of) = &job.piece {
+        let folder = job.scratch.join("in").join("piece");
+        make(&folder)?;
+        let path = folder.join(of.file.0.file_name().unwrap_or_default());
+        if !pieces::copy(&of.file.0, &of.piece, &path).map_err(EngineError::io("read", &of.file.0))? {
+            return Err(EngineError::Changing(of.file.0.clone()));
+        }
+        inputs.entry(of.slot.clone()).or_default().push(InputFile { logical: of.logical.clone(), path });
     }
     Ok(inputs)
 }

@@ -55,6 +55,8 @@ impl Board {
     pub(crate) fn take(&mut self, event: &Event, now: Duration) {
         match event {
             Event::RunStarted { stages, .. } => self.stages = *stages,
+            // A map counted as one until its files were known.
+            Event::StageExpanded { actions, .. } => self.stages = self.stages.saturating_sub(1) + actions,
             Event::StageStarted { stage, attempt, expected, reasons, .. } => {
                 // A further attempt keeps its place.
                 let before = self.running.get(stage);

@@ -37,6 +37,7 @@ pub(crate) fn kept(event: &Event, paint: Paint, verbose: bool, name_width: usize
     let why = |reasons: &[Reason]| Some(text::reasons(reasons, verbose)).filter(|why| !why.is_empty());
     Some(match event {
         Event::RunStarted { .. }
+        | Event::StageExpanded { .. }
         | Event::StageProgress { .. }
         | Event::RunFinished { .. }
         | Event::StageStarted { .. } => return None,

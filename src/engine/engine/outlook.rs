@@ -6,15 +6,17 @@ use std::path::Path;
 use super::{Engine, PlanOptions};
 use crate::critical::CriticalPath;
 use crate::error::EngineError;
-use crate::event::Decision;
+use crate::event::{Decision, Reason, ReasonKind};
 use crate::forecast::{self, Forecast, Left};
 use crate::history::{Why, WhyRun};
 use crate::index::Index;
 use crate::lockfile::LockFile;
+use crate::map::{is_collector, label_in};
 use crate::plan::PlanRow;
 use crate::reads::{self, Source};
 use crate::runlog::{ActionEntry, action_at};
 use crate::suggest::did_you_mean;
+use crate::targets;
 
 impl Engine {
     /// Returns what the selected stages (options as of a run) are expected to take by what they took before. Stages
@@ -23,7 +25,7 @@ impl Engine {
     /// # Errors
     /// Unknown targets; the index cannot be read.
     pub fn forecast(&self, targets: &[String], jobs: usize) -> Result<Forecast, EngineError> {
-        let selected = self.select(targets)?;
+        let selected = self.choose(targets, &[])?.selected;
         let (index, _) = Index::open(&self.cache())?;
         let pipeline = self.pipeline();
         let seconds = |stage: &crate::spec::StageSpec| index.last_seconds(&pipeline, &stage.name);
@@ -36,7 +38,7 @@ impl Engine {
     /// # Errors
     /// Unknown targets.
     pub fn sources(&self, targets: &[String]) -> Result<Vec<Source>, EngineError> {
-        let mut sources = reads::of(&self.spec, &self.wiring, &self.places, &self.select(targets)?);
+        let mut sources = reads::of(&self.spec, &self.wiring, &self.places, &self.choose(targets, &[])?.selected);
         sources.push(Source::File(self.project.file.clone()));
         Ok(sources)
     }
@@ -62,7 +64,7 @@ impl Engine {
     /// # Errors
     /// Unknown stage; as [`Engine::plan`].
     pub fn why(&self, stage: &str) -> Result<Why, EngineError> {
-        if !self.spec.stages.iter().any(|s| s.name == stage) {
+        if !self.spec.stages.iter().any(|s| s.name == stage) && targets::item_of(&self.spec, stage).is_none() {
             let names: Vec<&str> = self.spec.stages.iter().map(|s| s.name.as_str()).collect();
             let help = did_you_mean(stage, &names);
             return Err(EngineError::UnknownTarget { target: stage.to_owned(), help });
@@ -88,10 +90,8 @@ impl Engine {
         let executed = executed.map(|at| action_at(&history.cache, at)).transpose()?;
         let leaves = record.or_else(|| executed.as_ref().map(|action| action.record.clone()));
         let plan = self.plan(&PlanOptions { targets: vec![stage.to_owned()], ..PlanOptions::default() })?;
-        let now = plan
-            .stages
-            .into_iter()
-            .find(|row| row.name == stage)
+        let now = self
+            .row_of(stage, plan.stages)
             .ok_or_else(|| EngineError::Internal(format!("`{stage}` is missing from its own plan")))?;
         let since = now.key.and_then(|key| history.index.action_of(&self.pipeline(), stage, &key));
         let since = since.map(|at| action_at(&history.cache, at)).transpose()?;
@@ -113,12 +113,39 @@ impl Engine {
         })
     }
 
-    /// What is left of a plan.
+    /// Returns the row of a stage; for a mapped stage, what its items come to.
+    fn row_of(&self, stage: &str, mut rows: Vec<PlanRow>) -> Option<PlanRow> {
+        if let Some(row) = rows.iter().position(|row| row.name == stage) {
+            return Some(rows.swap_remove(row));
+        }
+        let mapped = self.spec.stages.iter().find(|s| s.name == stage).filter(|s| is_collector(s))?;
+        rows.retain(|row| label_in(&mapped.name, &row.name).is_some());
+        let has = |decision| rows.iter().any(|row| row.decision == decision);
+        let decision = [Decision::Run, Decision::Restore].into_iter().find(|d| has(*d)).unwrap_or(Decision::Fresh);
+        let differing = rows.iter().filter(|row| row.decision != Decision::Fresh);
+        let reasons = differing.map(|row| Reason::plain(ReasonKind::Upstream, &*row.name)).collect();
+        Some(PlanRow { name: stage.to_owned(), decision, reasons, key: None, seconds: None })
+    }
+
+    /// What is left of a plan. A mapped stage whose items are known stands for all of them: together they take what
+    /// they take, spread over the threads.
     pub(super) fn foresee(&self, rows: &[PlanRow], jobs: usize) -> Left {
         let rows: BTreeMap<&str, &PlanRow> = rows.iter().map(|row| (row.name.as_str(), row)).collect();
-        let row = |stage: &crate::spec::StageSpec| rows.get(stage.name.as_str()).copied();
-        let left = self.spec.stages.iter().map(|stage| row(stage).is_some_and(PlanRow::may_run)).collect();
-        let expected = self.spec.stages.iter().map(|stage| row(stage).and_then(|row| row.seconds)).collect();
+        let tokens = super::threads(jobs) as f64;
+        let of = |stage: &crate::spec::StageSpec| -> (bool, Option<f64>) {
+            if let Some(row) = rows.get(stage.name.as_str()) {
+                return (row.may_run(), row.seconds);
+            }
+            if !is_collector(stage) {
+                return (false, None);
+            }
+            let prefix = format!("{}[", stage.name);
+            let items = rows.range(&*prefix..).take_while(|(name, _)| name.starts_with(&prefix));
+            let left: Vec<&PlanRow> = items.map(|(_, row)| *row).filter(|row| row.may_run()).collect();
+            let seconds: Option<f64> = left.iter().map(|row| row.seconds).sum();
+            (!left.is_empty(), seconds.map(|seconds| seconds / tokens.min(left.len().max(1) as f64)))
+        };
+        let (left, expected) = self.spec.stages.iter().map(of).unzip();
         Forecast::new(&self.spec, &self.wiring, self.budget(jobs), left, expected).left(&BTreeMap::new())
     }
 }

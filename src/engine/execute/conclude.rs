@@ -20,7 +20,8 @@ impl Coordinator<'_, '_> {
     /// Skips what was not started, records the run, brings the lock file and the index up to date.
     pub(super) fn conclude(mut self) -> Result<Ended, EngineError> {
         let left: Vec<usize> = (0..self.state.len())
-            .filter(|index| self.orders.selected[*index] && matches!(self.state[*index], State::Waiting | State::Ready))
+            .filter(|index| *self.orders.selected.get(*index).unwrap_or(&true))
+            .filter(|index| matches!(self.state[*index], State::Waiting | State::Ready))
             .collect();
         for index in left {
             self.skip(index, None);
@@ -79,21 +80,31 @@ impl Coordinator<'_, '_> {
         let survey = &*self.survey;
         let (spec, before) = (survey.spec, survey.before.as_ref());
         let settled = |index: usize| {
-            let entry = self.map.get(&spec.stages[index].name)?;
+            let entry = self.map.get(&survey.stage(index).name)?;
             let key = entry.key?;
             match (&self.rests[index], before) {
                 (Some(rests), _) => Some((key, entry.at, UnitRests::New(rests))),
                 // Not selected, or untouched.
-                (None, Some(before)) if before.fresh[index] => {
+                (None, Some(before)) if index < spec.stages.len() && before.fresh[index] => {
                     Some((key, entry.at, UnitRests::Old(before.snapshot, index)))
                 }
                 _ => None,
             }
         };
-        let units: Vec<NewUnit<'_>> = (0..spec.stages.len())
-            .map(|index| NewUnit { name: &spec.stages[index].name, settled: settled(index) })
+        let stages = spec.stages.len();
+        let mut units: Vec<NewUnit<'_>> = (0..survey.count())
+            .map(|index| NewUnit {
+                name: &survey.stage(index).name,
+                collects: survey.is_collector(index),
+                item_of: survey.parent(index).map(|parent| parent as u32),
+                settled: settled(index),
+            })
             .collect();
+        units.extend(self.untouched_items());
         let decided_elsewhere = |index: usize| {
+            if index >= stages {
+                return false;
+            }
             let effect = survey.prepared[index].made.as_ref().is_some_and(|made| made.stage.effect().is_some());
             effect || spec.stages[index].policy.always
         };
@@ -128,13 +139,31 @@ impl Coordinator<'_, '_> {
         objects: &mut Vec<PathBuf>,
     ) -> Result<Digest, EngineError> {
         let survey = &*self.survey;
-        let root = survey.before.as_ref().and_then(|before| before.snapshot.map).map(Digest::from);
+        // Items come and go, so the map of a pipeline that has some is written whole.
+        let mapped = survey.mapped.expansions.stages().next().is_some();
+        let before = survey.before.as_ref().filter(|_| !mapped);
+        let root = before.and_then(|before| before.snapshot.map).map(Digest::from);
         let stages = survey.spec.stages.iter().enumerate();
         let changed: Vec<&str> = stages
             .filter(|(index, _)| root.is_some() && (!survey.is_fresh(*index) || other(*index)))
             .map(|(_, stage)| stage.name.as_str())
             .collect();
         runmap::save(&self.map, root.as_ref().map(|root| (root, &*changed)), all, &survey.store, objects)
+    }
+
+    /// Returns the items of mapped stages that are as the snapshot found them.
+    fn untouched_items(&self) -> Vec<NewUnit<'_>> {
+        let survey = &*self.survey;
+        let (Some(before), stages) = (survey.before.as_ref(), survey.spec.stages.len()) else { return Vec::new() };
+        let numbered = before.snapshot.units.iter().enumerate().skip(stages);
+        let untouched = numbered.filter_map(|(number, unit)| {
+            let settled = before.fresh[unit.item_of? as usize].then(|| {
+                let entry = self.map.get(unit.name)?;
+                Some((entry.key?, entry.at, UnitRests::Old(before.snapshot, number)))
+            })?;
+            Some(NewUnit { name: unit.name, collects: false, item_of: unit.item_of, settled })
+        });
+        untouched.collect()
     }
 
     /// Stores the map that a run has in which everything is fresh.
@@ -151,14 +180,16 @@ impl Coordinator<'_, '_> {
         let mut stages = survey.lock.stages.clone();
         if survey.before.is_some() {
             // It was seen to be as the last run of this very pipeline left it: its other blocks stay as they are.
-            let spliced = fs::read_to_string(path).ok().and_then(|old| lock.spliced(&old));
+            let mapped = survey.mapped.expansions.stages().next().is_some();
+            let old = if mapped { None } else { fs::read_to_string(path).ok() };
+            let spliced = old.and_then(|old| lock.spliced(&old));
             if let Some(text) = spliced {
                 return Ok(text);
             }
             stages = LockFile::read(path).map(|lock| lock.stages).unwrap_or_default();
         }
         let names: BTreeSet<&str> = survey.spec.stages.iter().map(|stage| stage.name.as_str()).collect();
-        stages.retain(|name, _| names.contains(name.as_str()));
+        stages.retain(|name, _| names.contains(name.as_str()) || (name.ends_with(']') && survey.keeps_item(name)));
         stages.append(&mut lock.stages);
         lock.stages = stages;
         Ok(lock.text())
@@ -168,15 +199,24 @@ impl Coordinator<'_, '_> {
     /// keep their place in the log, where the outputs on disk come from.
     fn carry_over(&mut self) -> Result<(), EngineError> {
         let spec = self.survey.spec;
-        if spec.stages.iter().all(|stage| self.map.get(&stage.name).is_some_and(|entry| entry.at.is_some())) {
+        let complete = |index: usize| {
+            let entry = self.map.get(&self.survey.stage(index).name);
+            entry.is_some_and(|entry| entry.at.is_some())
+        };
+        if (0..self.survey.count()).all(complete)
+            && spec.stages.iter().all(|stage| stage.map.is_none() || !stage.policy.frozen)
+        {
             return Ok(());
         }
         let Some(last) = self.survey.index.last_run(&self.survey.pipeline) else { return Ok(()) };
         // A lost map loses history, not results.
         let Ok(before) = runmap::load(&last.map, &self.survey.store) else { return Ok(()) };
-        for stage in &spec.stages {
-            let Some(old) = before.get(&stage.name) else { continue };
-            match self.map.get_mut(&stage.name) {
+        let names: Vec<String> = (0..self.survey.count()).map(|index| self.survey.stage(index).name.clone()).collect();
+        let items = before.keys().filter(|name| name.ends_with(']') && self.survey.keeps_item(name));
+        let names: BTreeSet<String> = names.into_iter().chain(items.cloned()).collect();
+        for name in names {
+            let Some(old) = before.get(&name) else { continue };
+            match self.map.get_mut(&name) {
                 Some(entry) if entry.at.is_none() && matches!(entry.decision, Decision::Failed | Decision::Skipped) => {
                     entry.at = old.at;
                     entry.key = entry.key.filter(|_| old.at.is_none()).or(old.key);
@@ -184,7 +224,7 @@ impl Coordinator<'_, '_> {
                 Some(_) => {}
                 None => {
                     let kept = MapEntry { decision: Decision::Kept, reasons: Vec::new(), ..old.clone() };
-                    self.map.insert(stage.name.clone(), kept);
+                    self.map.insert(name, kept);
                 }
             }
         }

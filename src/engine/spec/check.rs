@@ -11,7 +11,7 @@ use super::load::{refuse_passwords, typed};
 use super::source::{Part, Sources};
 use super::spans::join;
 use super::units::OneOrMany;
-use super::{Action, Input, InputRef, Output, Policy, StageSpec, links, paths, raw, secret};
+use super::{Action, Input, InputRef, Output, Policy, StageSpec, links, map, paths, raw, secret};
 use crate::stage::{Arity, Registry, Slot, StageKind};
 use crate::suggest::did_you_mean;
 
@@ -62,9 +62,9 @@ pub(super) fn stages(
 }
 
 /// What all combinations of one stage share.
-struct Checker<'a> {
+pub(super) struct Checker<'a> {
     base: &'a str,
-    pointer: &'a str,
+    pub(super) pointer: &'a str,
     head: &'a Head,
     scope: &'a Scope<'a>,
     registry: &'a Registry,
@@ -184,7 +184,8 @@ impl Checker<'_> {
             Action::Shell { .. } => None,
         };
         let inputs = self.inputs(&raw, kind, sources);
-        let outputs = self.outputs(&raw, kind, sources);
+        let (outputs, names) = self.outputs(&raw, kind, sources);
+        let map = self.map(&raw, &action, &inputs, &outputs, &names, sources);
         self.metrics(&raw, sources);
         self.needs(&raw, sources);
         self.environment(&raw, sources);
@@ -212,6 +213,7 @@ impl Checker<'_> {
             secrets: raw.secrets.items,
             tools: raw.tools.items,
             needs: raw.needs.items,
+            map,
             policy,
             metrics: raw.metrics.items,
         })
@@ -290,11 +292,13 @@ impl Checker<'_> {
 
     /// Interpolates everything but the parameters and the command.
     fn interpolate(&self, value: &mut Map<String, Value>, scope: &Scope<'_>, sources: &mut Sources) {
+        let mapped = value.contains_key("map");
         for (key, item) in value.iter_mut().filter(|(key, item)| *key != "run" && interpolate::wanted(item)) {
             let text =
                 matches!(key.as_str(), "in" | "out" | "env" | "secrets" | "tools" | "needs" | "about" | "metrics");
             let mode = if text { Mode::Text } else { Mode::Typed };
-            interpolate::expand(item, scope, mode, &join(self.pointer, key), sources);
+            let scope = Scope { item: mapped && key == "out", slots: None, ..*scope };
+            interpolate::expand(item, &scope, mode, &join(self.pointer, key), sources);
         }
     }
 
@@ -309,7 +313,7 @@ impl Checker<'_> {
         }
         let inputs = raw.inputs.keys().map(|name| name.strip_suffix('?').unwrap_or(name)).collect();
         let outputs = raw.outputs.keys().map(String::as_str).collect();
-        let scope = Scope { slots: Some([inputs, outputs]), ..*scope };
+        let scope = Scope { slots: Some([inputs, outputs]), item: raw.map.is_some(), ..*scope };
         let mut value = Value::String(written.to_owned());
         interpolate::expand(&mut value, &scope, Mode::Command, &pointer, sources);
         match value {
@@ -349,8 +353,10 @@ impl Checker<'_> {
                     }
                 }
             }
-            let arity = slot.map_or(Arity::Files, |slot| slot.arity);
-            if let Some((given, takes, help)) = mismatch(arity, &refs, slot.is_some()) {
+            // The slot of a map may name any number of files: each item is given one.
+            let mapped = raw.map.as_ref().is_some_and(|map| map.slot() == name);
+            let arity = slot.filter(|_| !mapped).map_or(Arity::Files, |slot| slot.arity);
+            if let Some((given, takes, help)) = mismatch(arity, &refs, slot.is_some() && !mapped) {
                 let problem = Problem::SlotArity { side: "input", slot: name.to_owned(), takes, given };
                 sources.fail(&pointer, Part::Value, "", problem).help = help.map(str::to_owned);
             }
@@ -374,18 +380,29 @@ impl Checker<'_> {
         raw: &raw::RawStage,
         kind: Option<&StageKind>,
         sources: &mut Sources,
-    ) -> IndexMap<String, Output> {
+    ) -> (IndexMap<String, Output>, IndexMap<String, String>) {
         let side = join(self.pointer, "out");
         let mut outputs = IndexMap::with_capacity(raw.outputs.len());
+        let mut names = IndexMap::new();
         for (name, written) in &raw.outputs {
             let pointer = join(&side, name);
             let Some(text) = written else { continue };
             let Ok(slot) = self.slot(name, "output", kind, kind.map(|kind| kind.outputs), &pointer, sources) else {
                 continue;
             };
+            let (text, named) = match map::cut(text).filter(|_| raw.map.is_some()) {
+                Some((folder, name)) => (folder, Some(name)),
+                None => (text.as_str(), None),
+            };
             match paths::output(text, &self.head.roots) {
                 Ok(output) => {
-                    let wrong = match slot.map(|slot| slot.arity) {
+                    names.extend(named.map(|item| (name.clone(), item.to_owned())));
+                    let wrong = match slot.map(|slot| slot.arity).filter(|_| raw.map.is_none()) {
+                        None if raw.map.is_some() && !output.directory => Some((
+                            "the files of all items",
+                            "one file",
+                            "write a directory with a trailing slash: each item writes one file in it",
+                        )),
                         Some(Arity::File) if output.directory => {
                             Some(("one file", "a directory", "write it without the trailing slash"))
                         }
@@ -414,7 +431,7 @@ impl Checker<'_> {
                 sources,
             );
         }
-        outputs
+        (outputs, names)
     }
 
     /// Looks a slot up in its kind; shell stages name their own.
@@ -533,11 +550,6 @@ impl Checker<'_> {
             let problem = Problem::UnknownPool(pool.clone());
             sources.fail(&join(self.pointer, "pool"), Part::Value, "", problem).help = Some(help);
         }
-        if raw.map.is_some() {
-            let problem = Problem::NotAvailable("`map`".to_owned());
-            sources.fail(&join(self.pointer, "map"), Part::Key, "", problem).help =
-                Some("use `matrix` for a list that is known beforehand".to_owned());
-        }
         Policy {
             threads: raw.threads.map_or(1, |threads| threads.0),
             memory: raw.memory.map(|memory| memory.0),
@@ -556,7 +568,12 @@ fn clone_entry((key, value): (&String, &Value)) -> (String, Value) {
 }
 
 fn item(pointer: &str, index: usize, list: &OneOrMany) -> String {
-    if list.list { join(pointer, &index.to_string()) } else { pointer.to_owned() }
+    join_item(pointer, index, list.list)
+}
+
+/// Returns the pointer of an entry of what may be a list or a single text.
+pub(super) fn join_item(pointer: &str, index: usize, list: bool) -> String {
+    if list { join(pointer, &index.to_string()) } else { pointer.to_owned() }
 }
 
 fn axis_text(value: &Value) -> String {

@@ -1032,7 +1032,7 @@ version: 1
 sandbox: strict
 executor: slurm
 stages:
-  a: { run: x, map: x, in: { x: y }, sandbox: warn }
+  a: { run: x, in: { x: y }, sandbox: warn }
 ",
     );
     assert_snapshot!(seen, @r##"
@@ -1046,15 +1046,6 @@ stages:
      4 | stages:
        `----
       help: only `local` is available so far
-    spec::not_available
-
-      x `map` is not available yet
-       ,-[pipeline.yaml:5:16]
-     4 | stages:
-     5 |   a: { run: x, map: x, in: { x: y }, sandbox: warn }
-       :                ^^^
-       `----
-      help: use `matrix` for a list that is known beforehand
     "##);
 }
 

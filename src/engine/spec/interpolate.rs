@@ -34,6 +34,8 @@ pub(super) struct Scope<'a> {
     pub(super) with: Option<&'a Value>,
     /// Slots of a command: inputs and outputs.
     pub(super) slots: Option<[Vec<&'a str>; 2]>,
+    /// Whether `${item}` and `${item.stem}` are left as they are, for each item of a map.
+    pub(super) item: bool,
 }
 
 /// A problem with one reference of a text.
@@ -216,6 +218,9 @@ const NAMESPACES: [&str; 6] = ["vars", "env", "with", "matrix", "in", "out"];
 /// Resolves the inside of one `${...}`.
 fn look_up(inside: &str, scope: &Scope<'_>, mode: Mode) -> Result<Value, Fault> {
     let fault = |problem, help: Option<String>| Box::new(Trouble { problem, help, needle: format!("${{{inside}}}") });
+    if inside == "item" || inside.starts_with("item.") {
+        return item_reference(inside, scope);
+    }
     let (name, default) = match inside.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (inside, None),
@@ -239,11 +244,7 @@ fn look_up(inside: &str, scope: &Scope<'_>, mode: Mode) -> Result<Value, Fault> 
         "in" | "out" => return slot_reference(inside, space, path, scope, mode),
         _ => {
             let problem = Problem::UnknownReference { what: "namespace", name: space.to_owned() };
-            let help = match did_you_mean(space, &NAMESPACES) {
-                help if space == "item" => format!("`${{item}}` belongs to `map`; {help}"),
-                help => help,
-            };
-            return Err(fault(problem, Some(help)));
+            return Err(fault(problem, Some(did_you_mean(space, &NAMESPACES))));
         }
     };
     if let Some(value) = found {
@@ -273,6 +274,26 @@ fn look_up(inside: &str, scope: &Scope<'_>, mode: Mode) -> Result<Value, Fault> 
         _ => did_you_mean(path, &known),
     };
     Err(fault(Problem::UnknownReference { what, name: path.to_owned() }, Some(help)))
+}
+
+/// The item of a map is known only when the files of its slot are.
+fn item_reference(inside: &str, scope: &Scope<'_>) -> Result<Value, Fault> {
+    let fault = |problem, help: &str| {
+        Box::new(Trouble { problem, help: Some(help.to_owned()), needle: format!("${{{inside}}}") })
+    };
+    if !scope.item {
+        let what = format!("`${{{inside}}}` has a meaning only in `run` and `out` of a stage with `map`");
+        let help = "add `map: SLOT`; for a plain text write `$${item}`";
+        return Err(fault(Problem::BadInterpolation(what), help));
+    }
+    match inside {
+        "item" | "item.stem" => Ok(Value::String(format!("${{{inside}}}"))),
+        _ => {
+            let name = inside["item.".len()..].to_owned();
+            let problem = Problem::UnknownReference { what: "part of an item", name };
+            Err(fault(problem, "`${item}` is its relative path, `${item.stem}` that without its last extension"))
+        }
+    }
 }
 
 fn slot_reference(inside: &str, side: &str, slot: &str, scope: &Scope<'_>, mode: Mode) -> Result<Value, Fault> {
@@ -357,6 +378,7 @@ pub(super) fn expand_mapping(
                 matrix: scope.matrix,
                 with: if space == "with" { Some(&with) } else { scope.with },
                 slots: None,
+                item: false,
             };
             walk(&mut value, &scope, Mode::Typed, &join(pointer, key), sources);
             done = match with {

@@ -79,7 +79,7 @@ fn read(
     let stages = take_mapping(&mut document, "stages", "names to stages", sources);
     let vars = take_mapping(&mut document, "vars", "names to values", sources);
     let nothing = Map::new();
-    let outer = Scope { env: options.env, vars: &nothing, matrix: None, with: None, slots: None };
+    let outer = Scope { env: options.env, vars: &nothing, matrix: None, with: None, slots: None, item: false };
     let vars = interpolate::expand_mapping(&vars, "vars", &outer, "/vars", sources);
     let scope = Scope { vars: &vars, ..outer };
     let head = head(document, &scope, sources);

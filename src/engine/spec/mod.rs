@@ -8,6 +8,7 @@ mod error;
 mod interpolate;
 mod links;
 mod load;
+mod map;
 mod merge;
 pub(crate) mod paths;
 pub(crate) mod raw;
@@ -19,10 +20,13 @@ mod units;
 #[cfg(test)]
 mod diagnostics;
 #[cfg(test)]
+mod map_diagnostics;
+#[cfg(test)]
 pub(crate) mod tests;
 
 pub use error::{Place, Problem, SpecError, SpecErrors, Text};
 pub use load::{LoadOptions, SourceText, load, load_with_dag};
+pub use map::{ITEM, MapSpec, STEM, fill, item_command, stem};
 pub use raw::{Link, Sandbox};
 
 use std::fmt;
@@ -176,6 +180,8 @@ pub struct StageSpec {
     pub tools: Vec<String>,
     /// Stages (by full name) that must have finished before: order only.
     pub needs: Vec<String>,
+    /// One action per file of an input slot.
+    pub map: Option<MapSpec>,
     /// Resources and policy.
     pub policy: Policy,
     /// Output slots whose numbers `metrics`, `diff` and lineage pointers speak of.

@@ -137,7 +137,9 @@ pub(crate) struct RawStage {
     /// Run at every run.
     #[serde(default)]
     pub(crate) always: bool,
-    /// One cached action per file of this input slot.
+    /// One cached action per file of this input slot, named `stage[path]`. Each output slot is a directory in which
+    /// every item writes one entry: its path in the slot, or what the command (`${out.SLOT}/NAME`) or `out` names with
+    /// `${item}` and `${item.stem}`.
     pub(crate) map: Option<RawMap>,
     /// Output slots whose numbers `metrics`, `diff` and lineage pointers speak of.
     #[serde(default)]
@@ -146,11 +148,10 @@ pub(crate) struct RawStage {
     pub(crate) sandbox: Option<Sandbox>,
 }
 
-/// `map: slot`, or with a size at which one large file is cut.
+/// `map: SLOT`, or with a size at which large files are cut: `map: {slot: SLOT, split: 256MiB}`.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "must be an input slot, or `{ slot: SLOT, split: 256MiB }` with at least one byte")]
 #[schemars(rename = "MapOver")]
-#[expect(dead_code, reason = "the shape is checked; mapping itself is refused as not available")]
 pub(crate) enum RawMap {
     /// The input slot.
     Slot(String),
@@ -158,9 +159,18 @@ pub(crate) enum RawMap {
     Split {
         /// The input slot.
         slot: String,
-        /// Where a large file is cut, at line ends.
+        /// Bytes of a piece: a file is cut at the first line end after so many. Appending to it reruns its last piece.
         split: Option<Memory>,
     },
+}
+
+impl RawMap {
+    /// Returns the input slot.
+    pub(crate) fn slot(&self) -> &str {
+        match self {
+            Self::Slot(slot) | Self::Split { slot, .. } => slot,
+        }
+    }
 }
 
 /// What shell stages may touch beyond what they declare.

@@ -35,6 +35,14 @@ impl Survey<'_> {
 
     /// Gathers the inputs of a stage all of whose upstream stages are known.
     pub(super) fn gather(&mut self, index: usize) -> Result<Gathered, Lack> {
+        match self.item(index) {
+            Some(item) => self.gather_item(item),
+            None => self.gather_slots(index, None),
+        }
+    }
+
+    /// Gathers the inputs of a stage, but for one slot.
+    pub(super) fn gather_slots(&mut self, index: usize, but: Option<&str>) -> Result<Gathered, Lack> {
         let (spec, wiring) = (self.spec, self.wiring);
         let stage = &spec.stages[index];
         for &upstream in &wiring.data[index] {
@@ -50,6 +58,9 @@ impl Survey<'_> {
         let mut slots: Vec<BTreeMap<String, Digest>> = vec![BTreeMap::new(); stage.inputs.len()];
         for wire in &wiring.wires[index] {
             let (slot, input) = stage.inputs.get_index(wire.slot).expect("wires name slots of their stage");
+            if but == Some(slot) {
+                continue;
+            }
             let reference = &input.refs[wire.reference];
             // The files of this reference alone: another one of the slot may name the same.
             let mut found = BTreeMap::new();
@@ -106,7 +117,7 @@ impl Survey<'_> {
             }
             slots[wire.slot].append(&mut found);
         }
-        for ((slot, input), files) in stage.inputs.iter().zip(slots) {
+        for ((slot, input), files) in stage.inputs.iter().zip(slots).filter(|((slot, _), _)| but != Some(slot)) {
             if input.arity == Arity::File && files.len() > 1 {
                 let files = files.into_keys().collect();
                 return Err(EngineError::TooManyInputs { stage: stage.name.clone(), slot: slot.clone(), files }.into());
@@ -118,7 +129,7 @@ impl Survey<'_> {
         Ok(gathered)
     }
 
-    fn output(&self, output: OutputId) -> &ResultOutput {
+    pub(super) fn output(&self, output: OutputId) -> &ResultOutput {
         let slot = self.slot(output);
         let known = self.known[output.stage].as_ref().expect("upstream stages are known before a stage is decided");
         known.outputs.get(slot).expect("every declared output was published")
@@ -129,7 +140,7 @@ impl Survey<'_> {
     }
 
     /// Returns what an output directory holds.
-    fn manifest(&mut self, output: OutputId) -> Result<Arc<Manifest>, EngineError> {
+    pub(super) fn manifest(&mut self, output: OutputId) -> Result<Arc<Manifest>, EngineError> {
         let slot = self.slot(output).to_owned();
         let known = self.known[output.stage].as_ref().expect("upstream stages are known before a stage is decided");
         if let Some(manifest) = known.manifests.get(&slot) {
@@ -143,7 +154,7 @@ impl Survey<'_> {
     }
 
     /// Returns the files of a source directory, with the outputs in it as their stages made them.
-    fn directory(
+    pub(super) fn directory(
         &mut self,
         path: &ProjectPath,
         outputs: &[OutputId],
@@ -187,7 +198,7 @@ impl Survey<'_> {
     }
 
     /// Adds all files a pattern matches: outputs as their stages made them, and source files on disk.
-    fn pattern(
+    pub(super) fn pattern(
         &mut self,
         path: &ProjectPath,
         matching: &[OutputId],

@@ -11,6 +11,7 @@ mod domain;
 mod failures;
 mod gc;
 mod history;
+mod map;
 mod nothing;
 mod random;
 #[cfg(target_os = "linux")]
