@@ -12,6 +12,7 @@ mod failures;
 mod gc;
 mod history;
 mod map;
+mod map_random;
 mod nothing;
 mod random;
 #[cfg(target_os = "linux")]
