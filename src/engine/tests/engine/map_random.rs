@@ -76,11 +76,15 @@ fn apply(lab: &Lab, edit: &Edit) {
         Edit::Extra(None) => drop(fs::remove_file(lab.path("extra"))),
         Edit::Tamper(which, number) => {
             let made = made();
-            fs::write(&made[which % made.len()], text(*number)).unwrap();
+            if let Some(path) = made.get(which % made.len().max(1)) {
+                fs::write(path, text(*number)).unwrap();
+            }
         }
         Edit::Lose(which) => {
             let made = made();
-            fs::remove_file(&made[which % made.len()]).unwrap();
+            if let Some(path) = made.get(which % made.len().max(1)) {
+                fs::remove_file(path).unwrap();
+            }
         }
         Edit::Stray(name) => lab.write(&format!("out/up/stray/{}", NAMES[*name]), "stray"),
         Edit::LoseObjects => drop(fs::remove_dir_all(lab.path("cache/objects"))),
