@@ -43,6 +43,21 @@ stages:
     lab.settled();
 }
 
+/// Each file of a directory is an action of its own, so a new one is all that runs, among however many.
+#[test]
+fn one_new_file_in_a_directory_reruns_everything() {
+    let lab = Lab::new("stages:\n  m: { uses: concat, in: { in: src/ }, out: { out: out/m/ }, map: in }\n");
+    (0..500).for_each(|n| lab.write(&format!("src/{n}"), &n.to_string()));
+    assert_eq!(lab.run().summary.info.executed, 500);
+    lab.write("src/new", "new");
+    let ran = lab.run();
+    assert_eq!((ran.executed(), ran.counts()), (vec!["m[new]"], [1, 0, 500, 0, 0]));
+    fs::remove_file(lab.path("src/7")).unwrap();
+    assert_eq!(lab.run().counts(), [0, 0, 500, 0, 0]);
+    assert!(!lab.path("out/m/7").exists());
+    lab.settled();
+}
+
 /// An unchanged input is not read again, however large; a touched one is read once, and nothing runs.
 #[test]
 fn no_op_is_slow_because_big_inputs_are_hashed() {

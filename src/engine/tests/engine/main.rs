@@ -6,6 +6,7 @@ mod basics;
 mod complaints;
 mod crash;
 mod damage;
+mod declared;
 mod disk;
 mod domain;
 mod failures;
