@@ -131,6 +131,10 @@ pub(crate) enum Command {
   logweir verify --repair               and put right what the store allows")]
     Verify(VerifyArgs),
     /// Say what nothing needs any more in the store; with --yes remove it
+    #[command(after_help = "Examples:
+  logweir gc                       what would go, and how much it is
+  logweir gc --yes                 and remove it
+  logweir gc --keep-runs 3 --yes   keep only what the last three runs that did something left")]
     Gc(GcArgs),
     /// Write a simulated cluster's log with labels
     #[command(after_help = "Examples:
