@@ -111,9 +111,16 @@ impl Forecast {
     }
 }
 
-/// Returns the critical path of what was done: `took` has seconds by stage, and only stages in it count.
+/// Returns the critical path of what was done: `took` has seconds by action, and only stages in it count. A mapped stage
+/// counts as its slowest item, which is what it would take with enough threads.
 pub fn critical_path(spec: &Spec, wiring: &Wiring, took: &BTreeMap<String, f64>) -> CriticalPath {
-    let seconds: Vec<Option<f64>> = spec.stages.iter().map(|stage| took.get(&stage.name).copied()).collect();
+    let slowest = |stage: &str| {
+        let first = format!("{stage}[");
+        let items = took.range(first.clone()..).take_while(|(name, _)| name.starts_with(&first));
+        items.map(|(_, seconds)| *seconds).max_by(f64::total_cmp)
+    };
+    let of = |stage: &str| took.get(stage).copied().or_else(|| slowest(stage));
+    let seconds: Vec<Option<f64>> = spec.stages.iter().map(|stage| of(&stage.name)).collect();
     let part: Vec<bool> = seconds.iter().map(Option::is_some).collect();
     let weight: Vec<f64> = seconds.iter().map(|seconds| seconds.unwrap_or(0.0)).collect();
     let chain = longest_chain(&wiring.order, &wiring.after, &weight, &part);
@@ -207,6 +214,9 @@ mod tests {
     #[test]
     fn the_critical_path_of_a_run_has_only_what_ran() {
         let (spec, wiring) = pipeline();
+        let items = BTreeMap::from([("a[x]".into(), 3.0), ("a[y]".into(), 4.0), ("ab".into(), 9.0), ("z".into(), 1.0)]);
+        let path = critical_path(&spec, &wiring, &items);
+        assert_eq!(path.stages.first().map(|step| (step.stage.as_str(), step.seconds)), Some(("a", 4.0)));
         let took = BTreeMap::from([("m[n=1]".into(), 2.0), ("m[n=3]".into(), 5.0), ("z".into(), 1.0)]);
         let path = critical_path(&spec, &wiring, &took);
         let stages: Vec<&str> = path.stages.iter().map(|step| step.stage.as_str()).collect();
