@@ -27,7 +27,7 @@ use crate::schedule::Budget;
 use crate::snapshot::Snapshot;
 use crate::sources::Places;
 use crate::spec::{Spec, SpecErrors};
-use crate::statcache::StatCache;
+use crate::statcache::{StatCache, clock};
 use crate::store::Store;
 use crate::survey::{Asked, Mapped, Prepared, Survey};
 use crate::targets::{self, Chosen};
@@ -451,8 +451,8 @@ impl Engine {
 
     /// Looks at the places of a snapshot, if it is of this pipeline as it is now.
     fn glance<'b>(&self, bytes: &'b [u8]) -> Option<Box<Glance<'b>>> {
-        let snapshot = Snapshot::parse(bytes).filter(|snapshot| self.fits(snapshot))?;
-        let same = snapshot.look(&self.places);
+        let mut snapshot = Snapshot::parse(bytes).filter(|snapshot| self.fits(snapshot))?;
+        let same = snapshot.look(&self.places, clock(&self.cache()).unwrap_or(0));
         Some(Box::new(Glance { snapshot, same, lock: None }))
     }
 

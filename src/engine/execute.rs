@@ -103,6 +103,8 @@ enum Message {
 
 struct Running {
     grant: Grant,
+    /// Number of its scratch folder.
+    worker: usize,
     verdict: Verdict,
     started: String,
     attempt: u32,
@@ -389,7 +391,9 @@ impl<'s> Coordinator<'_, 's> {
     {
         let index = grant.stage;
         let verdict = self.verdicts.remove(&index).expect("a stage is decided before it is ready");
-        let job = self.job(&grant, &verdict, shared);
+        let taken: BTreeSet<usize> = self.running.values().map(|running| running.worker).collect();
+        let worker = (0..).find(|number| !taken.contains(number)).expect("there are more numbers than stages");
+        let job = self.job(&grant, worker, &verdict, shared);
         let log = matches!(job.task, Task::Shell(_)).then(|| {
             let path = job.log.strip_prefix(shared.root).unwrap_or(&job.log);
             path.to_string_lossy().into_owned()
@@ -406,7 +410,7 @@ impl<'s> Coordinator<'_, 's> {
             });
         }
         self.state[index] = State::Running;
-        let running = Running { grant, verdict, started: now, attempt: 1, warnings: Vec::new(), log };
+        let running = Running { grant, worker, verdict, started: now, attempt: 1, warnings: Vec::new(), log };
         self.running.insert(index, running);
         let sender = sender.clone();
         scope.spawn(move || {
@@ -419,7 +423,7 @@ impl<'s> Coordinator<'_, 's> {
         });
     }
 
-    fn job<'env>(&self, grant: &Grant, verdict: &Verdict, shared: Shared<'env>) -> Job<'env>
+    fn job<'env>(&self, grant: &Grant, worker: usize, verdict: &Verdict, shared: Shared<'env>) -> Job<'env>
     where
         's: 'env,
     {
@@ -470,7 +474,7 @@ impl<'s> Coordinator<'_, 's> {
             sandbox: stage.policy.sandbox,
             user_home: env.get("HOME").map(String::as_str),
             root: shared.root,
-            scratch: self.orders.temp.join(index.to_string()),
+            scratch: self.orders.temp.join(worker.to_string()),
             log: self
                 .survey
                 .cache

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::compiled::Reading;
+use crate::compiled::{Reading, write_sealed};
 use crate::digest::Digest;
 use crate::engine::{RunOptions, RunSummary};
 use crate::error::EngineError;
@@ -23,6 +23,7 @@ use crate::shell;
 use crate::snapshot::Snapshot;
 use crate::sources::Places;
 use crate::spec::Link;
+use crate::statcache::clock;
 use crate::store::Store;
 
 /// When the log has grown by more than this since the snapshot, a whole run makes a new one.
@@ -67,7 +68,7 @@ pub fn run<'b>(
     }
     let began = Instant::now();
     let started = now();
-    let Some(snapshot) = Snapshot::parse(snapshot) else { return Ok(Quick::Whole(None)) };
+    let Some(mut snapshot) = Snapshot::parse(snapshot) else { return Ok(Quick::Whole(None)) };
     let Some(map) = snapshot.map.map(Digest::from) else { return Ok(Quick::Whole(None)) };
     let variables =
         || snapshot.lookups.iter().all(|(name, value)| reading.variable(name).map(|v| *v.as_bytes()) == *value);
@@ -93,7 +94,7 @@ pub fn run<'b>(
         return Ok(Quick::Whole(None));
     }
     let places = Places::new_in(root, snapshot.roots().collect());
-    let same = snapshot.look(&places);
+    let same = snapshot.look(&places, clock(&cache).unwrap_or(0));
     if same.contains(&false) {
         return Ok(Quick::Whole(Some(Box::new(Glance { snapshot, same, lock: Some(lock) }))));
     }
@@ -157,6 +158,12 @@ pub fn run<'b>(
         top.set_head(&lock_path, &writer.head())?;
     }
     failpoint::hit("quick_done");
+    if snapshot.renewed()
+        && let (Some(file), Ok(bytes)) = (reading.kept(&cache, "fresh"), snapshot.encoded())
+    {
+        // Without it the next start reads those files once more.
+        let _ = write_sealed(&file, bytes);
+    }
     let RunInfo { run, executed, restored, fresh, failed, skipped, seconds, .. } = info.clone();
     sink.event(&Event::RunFinished { run, executed, restored, fresh, failed, skipped, seconds });
     Ok(Quick::Done(Box::new(RunSummary { info, internal: false, environment: false })))

@@ -52,6 +52,19 @@ pub struct Listing {
     pub seen: i64,
 }
 
+impl State {
+    /// Whether its identity will do at the next look.
+    fn at_rest(&self) -> bool {
+        match self {
+            Self::Absent => true,
+            Self::File { stat, seen, .. } => stat.at_rest(*seen),
+            Self::Tree(listing) | Self::Pattern(listing) => {
+                !listing.folders.is_empty() && listing.folders.iter().all(|(_, stat)| stat.at_rest(listing.seen))
+            }
+        }
+    }
+}
+
 impl Listing {
     /// Makes a listing of sorted names.
     pub fn new<'n>(names: impl Iterator<Item = &'n str>, folders: Vec<(String, Stat)>, seen: i64) -> Self {
@@ -126,6 +139,8 @@ pub struct Snapshot<'a> {
     /// The stages in the order of the pipeline, then the items of mapped stages.
     #[serde(borrow)]
     pub units: Vec<Unit<'a>>,
+    #[serde(skip)]
+    renewed: bool,
 }
 
 impl<'a> Snapshot<'a> {
@@ -176,41 +191,92 @@ impl<'a> Snapshot<'a> {
         self.roots.iter().map(|(name, place)| ((*name).to_owned(), PathBuf::from(place)))
     }
 
-    /// Looks at every place and returns which are as they were.
-    pub fn look(&self, places: &Places) -> Vec<bool> {
+    /// Looks at every place and returns which are as they were. A place whose content had to be read takes its identity of
+    /// now, as seen at the file system's time `seen`, so that it need not be read again once it is at rest.
+    pub fn look(&mut self, places: &Places, seen: i64) -> Vec<bool> {
         let Ok(root) = std::fs::File::open(places.root()) else { return vec![false; self.places.len()] };
-        let same = |(name, state): &(&str, State)| is_same(name, state, places, root.as_fd());
-        if self.places.len() < PARALLEL_FROM {
-            self.places.iter().map(same).collect()
+        let look = |(name, state): &(&str, State)| look(name, state, places, root.as_fd(), seen);
+        let found: Vec<Found> = if self.places.len() < PARALLEL_FROM {
+            self.places.iter().map(look).collect()
         } else {
-            self.places.par_iter().with_min_len(64).map(same).collect()
+            self.places.par_iter().with_min_len(64).map(look).collect()
+        };
+        let mut same = Vec::with_capacity(found.len());
+        for ((_, state), found) in self.places.iter_mut().zip(found) {
+            same.push(!matches!(found, Found::Changed));
+            if let Found::Again(now) = found {
+                self.renewed |= now.at_rest();
+                *state = *now;
+            }
         }
+        same
+    }
+
+    /// Returns whether a look has found identities that spare the next one reading.
+    pub fn renewed(&self) -> bool {
+        self.renewed
+    }
+
+    /// Encodes it again, with what the last look found.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn encoded(&self) -> postcard::Result<Vec<u8>> {
+        postcard::to_stdvec(self)
     }
 }
 
-/// Whether a place is what it was. What cannot be looked at is not.
-fn is_same(name: &str, state: &State, places: &Places, folder: BorrowedFd<'_>) -> bool {
+/// What a look at a place has found.
+enum Found {
+    /// It is what it was, by its identity.
+    Same,
+    /// It has the same content; this is what it is now.
+    Again(Box<State>),
+    /// It is not what it was, or cannot be looked at.
+    Changed,
+}
+
+fn look(name: &str, state: &State, places: &Places, folder: BorrowedFd<'_>, seen: i64) -> Found {
     let root = places.root();
+    let again = |state: State| Found::Again(Box::new(state));
+    // What can be found again only by looking into folders.
+    let listed = |listing: &Listing, now: Listing, state: fn(Listing) -> State| match now.names == listing.names {
+        true => again(state(now)),
+        false => Found::Changed,
+    };
     match state {
-        State::Absent => !root.join(name).exists(),
-        State::File { stat, digest, seen } => match Stat::at(folder, name) {
-            Some((now, false)) if now == *stat && stat.at_rest(*seen) => true,
+        State::Absent if root.join(name).exists() => Found::Changed,
+        State::Absent => Found::Same,
+        State::File { stat, digest, seen: then } => match Stat::at(folder, name) {
+            Some((now, false)) if now == *stat && stat.at_rest(*then) => Found::Same,
             Some((now, false)) if now.size() <= MOST_HASHED && now.is_like(stat) => {
-                Digest::of_file(&root.join(name)).is_ok_and(|now| now.as_bytes() == digest)
+                // Its identity was taken before it is read: a change meanwhile shows at the next look.
+                match Digest::of_file(&root.join(name)) {
+                    Ok(content) if content.as_bytes() == digest => {
+                        again(State::File { stat: now, digest: *digest, seen })
+                    }
+                    _ => Found::Changed,
+                }
             }
-            _ => false,
+            _ => Found::Changed,
         },
-        State::Tree(listing) => {
-            listing.unchanged(folder)
-                || publish::files_below(&root.join(name))
-                    .is_ok_and(|files| names_digest(files.iter().map(|(name, _)| name.as_str())) == listing.names)
-        }
+        State::Tree(listing) | State::Pattern(listing) if listing.unchanged(folder) => Found::Same,
+        State::Tree(listing) => match publish::tree_below(&root.join(name)) {
+            Ok((files, folders)) => {
+                let names = files.iter().map(|(name, _)| name.as_str());
+                listed(listing, Listing::new(names, places.named_folders(folders), seen), State::Tree)
+            }
+            Err(_) => Found::Changed,
+        },
         State::Pattern(listing) => {
             let Ok(pattern) = ProjectPath::try_from(name.to_owned());
-            listing.unchanged(folder)
-                || places
-                    .matches(&pattern)
-                    .is_ok_and(|found| names_digest(found.names.iter().map(String::as_str)) == listing.names)
+            match places.matches(&pattern) {
+                Ok(found) => {
+                    let names = found.names.iter().map(String::as_str);
+                    listed(listing, Listing::new(names, found.folders, seen), State::Pattern)
+                }
+                Err(_) => Found::Changed,
+            }
         }
     }
 }
@@ -384,10 +450,17 @@ mod tests {
             ("d/*".to_owned(), State::Pattern(listing(&["d/x"]))),
         ];
         let bytes = snapshot_of(&rests);
-        let look = || Snapshot::parse(&bytes).unwrap().look(&places);
+        let look = || Snapshot::parse(&bytes).unwrap().look(&places, 0);
         assert_eq!(look(), [true; 4]);
         write("f", "one");
         assert_eq!(look(), [true; 4], "touched: the content counts");
+        let mut snapshot = Snapshot::parse(&bytes).unwrap();
+        assert!(snapshot.look(&places, LATER).iter().all(|same| *same) && snapshot.renewed());
+        let mut renewed = snapshot.encoded().unwrap();
+        let check = Digest::of_bytes(&renewed);
+        renewed.extend_from_slice(check.as_bytes());
+        let mut again = Snapshot::parse(&renewed).unwrap();
+        assert!(again.look(&places, LATER).iter().all(|same| *same) && !again.renewed(), "nothing is read again");
         write("f", "two");
         write("none", "");
         assert_eq!(look(), [false, false, true, true]);

@@ -123,7 +123,7 @@ impl Places {
     }
 
     /// Returns folders by their names in the memo.
-    fn named_folders(&self, folders: Vec<(PathBuf, Stat)>) -> Vec<(String, Stat)> {
+    pub(crate) fn named_folders(&self, folders: Vec<(PathBuf, Stat)>) -> Vec<(String, Stat)> {
         let name = |path: &Path| path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned();
         folders.into_iter().map(|(path, stat)| (name(&path), stat)).collect()
     }

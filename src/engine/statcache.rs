@@ -350,7 +350,7 @@ fn write<'e>(file: &Path, entries: impl Iterator<Item = (&'e str, &'e Entry)>) -
 }
 
 /// Returns the file system's clock: the time of a file just written in `cache`.
-fn clock(cache: &Path) -> io::Result<i64> {
+pub(crate) fn clock(cache: &Path) -> io::Result<i64> {
     let path = cache.join(format!("clock.{}.tmp", std::process::id()));
     fs::write(&path, b"")?;
     let meta = fs::metadata(&path);

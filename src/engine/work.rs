@@ -4,6 +4,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -86,7 +87,7 @@ pub struct Job<'a> {
     pub user_home: Option<&'a str>,
     /// The project root.
     pub root: &'a Path,
-    /// A private folder of this job, not there yet.
+    /// A private folder of this job: empty, or not there yet.
     pub scratch: PathBuf,
     /// The log file of a shell stage.
     pub log: PathBuf,
@@ -104,15 +105,38 @@ impl Job<'_> {
         self.scratch.join(format!("out.{slot}"))
     }
 
-    /// Removes scratch if nothing was left in it, as usual, which needs no walk; returns whether it is gone.
-    fn scratch_is_empty(&self) -> bool {
-        self.outputs.keys().for_each(|slot| drop(fs::remove_dir(self.folder_of(slot))));
-        let _ = fs::remove_dir(self.scratch.join("tmp"));
-        match fs::remove_dir(&self.scratch) {
-            Ok(()) => true,
-            Err(e) => e.kind() == std::io::ErrorKind::NotFound,
+    /// Empties scratch for the next job of this worker. Its folders stay where they can: a file system that is asked for
+    /// new folders all the time looks through all it gave back a moment ago.
+    fn clear_scratch(&self) {
+        if let Err(e) = emptied(&self.scratch)
+            && e.kind() != std::io::ErrorKind::NotFound
+        {
+            // What is left of it is removed at the start of the next run.
+            let _ = fs::remove_dir_all(&self.scratch);
         }
     }
+}
+
+/// Removes all in a scratch folder but `tmp` and the folders of output slots, which are emptied.
+fn emptied(scratch: &Path) -> std::io::Result<()> {
+    let remove = |entry: &fs::DirEntry| match entry.file_type()?.is_dir() {
+        true => fs::remove_dir_all(entry.path()),
+        false => fs::remove_file(entry.path()),
+    };
+    for entry in fs::read_dir(scratch)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let ours = name == "tmp" || name.as_encoded_bytes().starts_with(b"out.");
+        // A folder that a stage made something else of, or took the rights of, is made anew.
+        if !ours || !entry.file_type()?.is_dir() || entry.metadata()?.mode() & 0o700 != 0o700 {
+            remove(&entry)?;
+            continue;
+        }
+        for left in fs::read_dir(entry.path())? {
+            remove(&left?)?;
+        }
+    }
+    Ok(())
 }
 
 /// What a worker says on the way.
@@ -194,10 +218,7 @@ pub fn perform(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> Outcome {
         Task::Restore(outputs) => restore(job, outputs),
         _ => attempts(job, tell),
     };
-    // What is left of scratch is removed at the start of the next run.
-    if !job.scratch_is_empty() {
-        let _ = fs::remove_dir_all(&job.scratch);
-    }
+    job.clear_scratch();
     outcome
 }
 
@@ -241,6 +262,7 @@ fn attempts(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> Outcome {
             return Outcome::Failed(failure);
         }
         left -= 1;
+        job.clear_scratch();
         tell(Note::Retry(failure.clone()));
         if !pause(wait, job.cancelled) {
             return Outcome::Failed(Failure { interrupted: true, ..failure });
@@ -270,13 +292,8 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
 }
 
 fn attempt(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> anyhow::Result<Success> {
-    let fresh = || fs::create_dir(&job.scratch).and_then(|()| fs::create_dir(job.scratch.join("tmp")));
-    if fresh().is_err() {
-        // An earlier attempt was here.
-        let _ = fs::remove_dir_all(&job.scratch);
-        make(&job.scratch.join("tmp"))?;
-    }
     let home = job.scratch.join("tmp");
+    make(&home)?;
     let mut scratch = BTreeMap::new();
     for (slot, declared) in &job.outputs {
         let folder = job.folder_of(slot);

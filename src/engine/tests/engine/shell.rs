@@ -276,3 +276,24 @@ fn a_partial_result_at_the_declared_path_is_removed_and_one_after_a_kill_is_not_
     assert_eq!(lab.read("out/o"), "good");
     lab.settled();
 }
+
+#[test]
+fn a_scratch_folder_that_another_stage_had_before_is_empty() {
+    let lab = Lab::new(
+        "
+stages:
+  a: { run: 'cd \"$TMPDIR\"; mkdir d; touch d/x ../junk; chmod 500 .; cd - ; echo a > ${out.o}; echo b > ${out.o}.more', out: { o: out/a } }
+  b: { run: 'touch \"$TMPDIR/mine\"; ls -A \"$TMPDIR\" \"$TMPDIR/..\" \"$(dirname ${out.o})\" > ${out.o}', in: { i: out/a }, out: { o: out/b } }
+  c: { run: 'ls -A \"$TMPDIR\" ${out.d} > list; mv list ${out.d}/', in: { i: out/b }, out: { d: out/c/ } }
+",
+    );
+    let ran = lab.run_with(&RunOptions { jobs: 1, ..RunOptions::default() });
+    assert_eq!(ran.counts(), [3, 0, 0, 0, 0], "{}", ran.errors());
+    let seen = lab.read("out/b");
+    for junk in ["junk", "more", "d\n", "x\n"] {
+        assert!(!seen.contains(junk), "{junk} in {seen}");
+    }
+    assert!(seen.contains("mine"));
+    assert!(!lab.read("out/c/list").contains("mine"));
+    lab.settled();
+}
