@@ -91,19 +91,25 @@ fn sync_objects(objects: &[PathBuf], cache: &Path) -> io::Result<()> {
             return Ok(rustix::fs::syncfs(File::open(cache)?)?);
         }
     }
+    // All at once: the file system makes one commit of what would be one after the other.
+    all_at_once(objects, |object| match File::open(object) {
+        Ok(file) => file.sync_all(),
+        // Removed since as corrupt: there is nothing to keep.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    })?;
     // The log was made in the cache folder; later commits of the file system say nothing new of that.
-    let mut folders = std::collections::BTreeSet::from([cache]);
-    for object in objects {
-        match File::open(object) {
-            Ok(file) => file.sync_all()?,
-            // Removed since as corrupt: there is nothing to keep.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e),
-        }
-        folders.extend(object.parent());
-    }
-    for folder in folders {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
+    let folders: std::collections::BTreeSet<&Path> =
+        objects.iter().filter_map(|object| object.parent()).chain([cache]).collect();
+    all_at_once(&Vec::from_iter(folders), |folder| File::open(folder)?.sync_all())
+}
+
+/// Does something that waits for the disk to a few items, each on a thread of its own.
+fn all_at_once<T: Sync>(items: &[T], act: impl Fn(&T) -> io::Result<()> + Sync) -> io::Result<()> {
+    std::thread::scope(|scope| {
+        let act = &act;
+        let threads: Vec<_> = items.iter().map(|item| scope.spawn(move || act(item))).collect();
+        let joined = threads.into_iter().map(|thread| thread.join().map_err(|_| io::Error::other("a sync died"))?);
+        joined.collect()
+    })
 }
