@@ -233,13 +233,15 @@ impl Engine {
         let expansions = Expansions::of(&self.spec);
         let cache = self.cache();
         let handed_over = glance.as_mut().and_then(|glance| glance.lock.take());
+        // Under a lock that was never given back no run has written the lock file since it was looked at.
+        let watched = handed_over.is_some();
         let _lock = handed_over.map_or_else(|| ProjectLock::take(&cache), Ok)?;
         let (index, mut damage) = Index::open(&cache)?;
         let (writer, torn) = Writer::open(&cache, index.covered().head, index.covered().len)?;
         let run = run_id(&writer.head());
         let temp = new_temp(&cache, &run)?;
         let bytes = self.snapshot_bytes(glance.is_some() || options.rehash || !damage.is_empty());
-        let glance = glance.filter(|glance| damage.is_empty() && self.fits(&glance.snapshot));
+        let glance = glance.filter(|glance| damage.is_empty() && self.fits(&glance.snapshot, watched));
         let glance = glance.or_else(|| self.glance(&bytes));
         let mapped = self.mapped(&expansions, asked);
         let mut survey = self.survey(index, forced, mapped, options.rehash, &temp, glance.as_deref())?;
@@ -451,19 +453,20 @@ impl Engine {
 
     /// Looks at the places of a snapshot, if it is of this pipeline as it is now.
     fn glance<'b>(&self, bytes: &'b [u8]) -> Option<Box<Glance<'b>>> {
-        let mut snapshot = Snapshot::parse(bytes).filter(|snapshot| self.fits(snapshot))?;
+        let mut snapshot = Snapshot::parse(bytes).filter(|snapshot| self.fits(snapshot, false))?;
         let same = snapshot.look(&self.places, clock(&self.cache()).unwrap_or(0));
         Some(Box::new(Glance { snapshot, same, lock: None }))
     }
 
-    /// Whether a snapshot is of this pipeline as it is now.
-    fn fits(&self, snapshot: &Snapshot<'_>) -> bool {
+    /// Whether a snapshot is of this pipeline as it is now, and of the lock file unless that is known.
+    fn fits(&self, snapshot: &Snapshot<'_>, lock_file_known: bool) -> bool {
+        let blocks = || lockfile::blocks_on_disk(&LockFile::path_for(&self.project.file));
         let value = |name: &str| self.env.get(name).map(|value| *Digest::of_bytes(value.as_bytes()).as_bytes());
         let named = || self.places.all_named().iter().map(|(name, place)| (name.clone(), place.clone()));
         self.keep.as_ref().is_some_and(|keep| snapshot.identity == *keep.identity.as_bytes())
             && snapshot.lookups.iter().all(|(name, then)| value(name) == *then)
             && snapshot.roots().eq(named())
-            && snapshot.blocks == *lockfile::blocks_on_disk(&LockFile::path_for(&self.project.file)).as_bytes()
+            && (lock_file_known || snapshot.blocks == *blocks().as_bytes())
     }
 
     fn budget(&self, jobs: usize) -> Budget {
