@@ -235,6 +235,14 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Tells that nothing has to be done for a stage.
+    pub fn fresh(stage: &str, key: Digest) -> Self {
+        let (stage, decision) = (stage.to_owned(), Decision::Fresh);
+        Self::StageFinished { stage, decision, key, seconds: 0.0, reasons: Vec::new(), cutoff: false }
+    }
+}
+
 /// Takes events, in order, all from one thread.
 pub trait Sink {
     /// Takes one event.

@@ -220,16 +220,9 @@ impl<'s> Coordinator<'_, 's> {
             self.fresh_items_by_snapshot(index);
         } else {
             self.ended.info.fresh += 1;
-            self.sink.event(&Event::StageFinished {
-                stage: self.name(index).to_owned(),
-                decision: Decision::Fresh,
-                key,
-                seconds: 0.0,
-                reasons: Vec::new(),
-                cutoff: false,
-            });
+            self.sink.event(&Event::fresh(self.name(index), key));
         }
-        let entry = MapEntry { decision: Decision::Fresh, key: Some(key), at: unit.at, reasons: Vec::new() };
+        let entry = MapEntry::fresh(key, unit.at);
         self.map.insert(self.name(index).to_owned(), entry);
     }
 
@@ -321,15 +314,8 @@ impl<'s> Coordinator<'_, 's> {
         self.rests[index] = Some(self.survey.rests(index, &verdict.inputs, &verdict.manifests));
         let (key, outputs) = (verdict.key, verdict.result.map(|result| result.outputs).unwrap_or_default());
         self.survey.settle(index, key, verdict.record, outputs, verdict.manifests);
-        self.sink.event(&Event::StageFinished {
-            stage: self.name(index).to_owned(),
-            decision: Decision::Fresh,
-            key,
-            seconds: 0.0,
-            reasons: Vec::new(),
-            cutoff: false,
-        });
-        self.settled(index, MapEntry { decision: Decision::Fresh, key: Some(key), at, reasons: Vec::new() });
+        self.sink.event(&Event::fresh(self.name(index), key));
+        self.settled(index, MapEntry::fresh(key, at));
         Ok(())
     }
 

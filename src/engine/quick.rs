@@ -11,7 +11,7 @@ use crate::compiled::{Reading, write_sealed};
 use crate::digest::Digest;
 use crate::engine::{RunOptions, RunSummary};
 use crate::error::EngineError;
-use crate::event::{Decision, Event, Sink};
+use crate::event::{Event, Sink};
 use crate::failpoint;
 use crate::history::RunInfo;
 use crate::index::{self, Covered};
@@ -111,14 +111,7 @@ pub fn run<'b>(
     let pipeline = reading.project.file_name();
     sink.event(&Event::RunStarted { run: run.clone(), pipeline: pipeline.clone(), stages: count, jobs });
     for unit in snapshot.actions() {
-        sink.event(&Event::StageFinished {
-            stage: unit.name.to_owned(),
-            decision: Decision::Fresh,
-            key: Digest::from(unit.key),
-            seconds: 0.0,
-            reasons: Vec::new(),
-            cutoff: false,
-        });
+        sink.event(&Event::fresh(unit.name, Digest::from(unit.key)));
     }
     let info = RunInfo {
         run,

@@ -34,6 +34,13 @@ pub struct MapEntry {
     pub reasons: Vec<Reason>,
 }
 
+impl MapEntry {
+    /// An entry of a stage that was up to date.
+    pub fn fresh(key: Digest, at: Option<u64>) -> Self {
+        Self { decision: Decision::Fresh, key: Some(key), at, reasons: Vec::new() }
+    }
+}
+
 /// What became of every stage of a pipeline, by full name.
 pub type RunMap = BTreeMap<String, MapEntry>;
 

@@ -149,15 +149,8 @@ impl Coordinator<'_, '_> {
         for unit in items {
             let key = Digest::from(unit.key);
             self.ended.info.fresh += 1;
-            self.sink.event(&Event::StageFinished {
-                stage: unit.name.to_owned(),
-                decision: Decision::Fresh,
-                key,
-                seconds: 0.0,
-                reasons: Vec::new(),
-                cutoff: false,
-            });
-            let entry = MapEntry { decision: Decision::Fresh, key: Some(key), at: unit.at, reasons: Vec::new() };
+            self.sink.event(&Event::fresh(unit.name, key));
+            let entry = MapEntry::fresh(key, unit.at);
             self.map.insert(unit.name.to_owned(), entry);
         }
     }
