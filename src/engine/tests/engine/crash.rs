@@ -72,6 +72,15 @@ pub(crate) fn was_killed(mut child: Child) -> bool {
     !status.success()
 }
 
+/// Waits until no command of a killed run still works in a project: it may write its own output a moment later. (Without
+/// `/proc` this cannot be told.)
+pub(crate) fn commands_ended(root: &Path) {
+    let works_here = |process: fs::DirEntry| fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == root);
+    while fs::read_dir("/proc").is_ok_and(|mut all| all.any(|process| process.is_ok_and(works_here))) {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
 /// Not a test of its own: the body of the process that other tests start and kill.
 #[test]
 fn another_process() {

@@ -38,6 +38,8 @@ struct Trial<'d> {
     tampered: bool,
     /// Objects were damaged since the last repair.
     store_damaged: bool,
+    /// How long the log was when the last run of this pipeline finished.
+    log_len: usize,
     /// What was done last, for people.
     done: Vec<String>,
 }
@@ -81,6 +83,13 @@ impl Trial<'_> {
             let found = of(&now);
             assert!(found == of(before) || found == of(&after), "`{output}` is {found:?}");
         }
+    }
+
+    /// Returns what there is of the log that the last finished run vouches for.
+    fn vouched(&self) -> Vec<u8> {
+        let mut log = fs::read(self.lab.path("cache/runlog.jsonl")).unwrap_or_default();
+        log.truncate(self.log_len);
+        log
     }
 
     /// Returns the stages that would not be touched by a run.
@@ -141,6 +150,7 @@ impl Trial<'_> {
         if !self.tampered {
             assert_eq!(findings, []);
         }
+        self.log_len = fs::read(self.lab.path("cache/runlog.jsonl")).unwrap().len();
     }
 
     /// Damaged objects are named, and put right from what is in place.
@@ -211,7 +221,8 @@ fn random_edits(folder: &Path, disk: Option<&Disk>) {
         let lab = Lab::new_in(folder, "stages: {}\n");
         let options = RunOptions { jobs, ..RunOptions::default() };
         let world = World::new(&seeds);
-        let mut trial = Trial { lab, world, options, disk, tampered: false, store_damaged: false, done: Vec::new() };
+        let mut trial =
+            Trial { lab, world, options, disk, tampered: false, store_damaged: false, log_len: 0, done: Vec::new() };
         trial.write_project();
         trial.check();
         let count = |kind: String| *counts.borrow_mut().entry(kind).or_default() += 1;

@@ -14,7 +14,7 @@ use proptest::sample::Index;
 
 use super::Trial;
 use super::world::{Seed, seed};
-use crate::crash::{Order, was_killed};
+use crate::crash::{Order, commands_ended, was_killed};
 use crate::support::walk;
 
 /// What is done to a file.
@@ -150,8 +150,12 @@ impl Edit {
             }
             Self::HarmLog(harm) => {
                 let log = trial.lab.path("cache/runlog.jsonl");
+                let before = trial.vouched();
                 if harm.apply(&log) {
                     trial.tampered = true;
+                }
+                // What no finished run vouches for yet may go unnoticed: a torn end, entries of a run that was killed.
+                if trial.vouched() != before {
                     let report = trial.verify();
                     let found = report.findings.iter().any(|f| {
                         matches!(f.kind, FindingKind::LogBroken | FindingKind::LogCut | FindingKind::LockMismatch)
@@ -181,6 +185,7 @@ impl Edit {
             Self::RestoreRun(run) => restore(trial, run),
             Self::DropCache => {
                 let _ = fs::remove_dir_all(trial.lab.path("cache"));
+                trial.log_len = 0;
             }
             Self::Interrupt(_) | Self::Kill(..) | Self::KillAnywhere(_) | Self::FullDisk(_) => {
                 // There has to be something to do meanwhile.
@@ -196,6 +201,7 @@ impl Edit {
                 let before = trial.outputs();
                 let name = format!("{}:{hit}", failpoint::NAMES[name.index(failpoint::NAMES.len())]);
                 was_killed(Order::of(&trial.lab).start(Some(&name)));
+                commands_ended(&trial.lab.path(""));
                 trial.nothing_half(&before, true);
             }
             Self::KillAnywhere(after) => {
@@ -204,6 +210,7 @@ impl Edit {
                 std::thread::sleep(std::time::Duration::from_micros(u64::from(*after) / 2));
                 child.kill().unwrap();
                 was_killed(child);
+                commands_ended(&trial.lab.path(""));
                 trial.nothing_half(&before, true);
             }
             Self::FullDisk(blocks) => full_disk(trial, *blocks),
