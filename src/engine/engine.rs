@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use crate::bundle::Bundle;
 use crate::compiled::Reading;
 use crate::digest::Digest;
 use crate::error::EngineError;
@@ -312,6 +313,16 @@ impl Engine {
             None => history.last_of(&self.pipeline())?.map(|run| (run, false)),
         };
         questions::lineage(&history, &self.project.root, target, run.as_ref().map(|(run, past)| (run, *past)))
+    }
+
+    /// Returns everything recorded of a run in one document: its id, a unique beginning of it, `last`, or `last~N`.
+    ///
+    /// # Errors
+    /// Unknown run; records cannot be read.
+    pub fn bundle(&self, run: &str) -> Result<Bundle, EngineError> {
+        let history = self.history()?;
+        let run = history.find(run)?;
+        Bundle::of(&history, run)
     }
 
     /// Returns everything derived from `target`: a source or produced path.

@@ -21,6 +21,7 @@
 //! Invariant: a record is written after its outputs; a crash leaves an unreferenced object, never a wrong record.
 //! Invariant: nothing here prints; what happens is an [`event::Event`].
 
+pub mod bundle;
 pub mod commit;
 pub mod compiled;
 pub mod critical;

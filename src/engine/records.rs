@@ -14,7 +14,7 @@ use crate::index::Index;
 use crate::lineage::{ActionView, Records};
 use crate::manifest::Manifest;
 use crate::map::COLLECTOR;
-use crate::runlog::{self, RunEntry};
+use crate::runlog::{self, ActionEntry, RunEntry};
 use crate::runmap::{self, RunMap};
 use crate::sandbox::Undeclared;
 use crate::spec::Link;
@@ -301,8 +301,8 @@ impl<'h> RunRecords<'h> {
         })
     }
 
-    /// Looks in the whole log for the latest action that gave `path` this content.
-    fn elsewhere(&self, path: &str, digest: &Digest) -> Result<Option<Rc<ActionView>>, EngineError> {
+    /// Looks in the whole log for the latest action that gave `path` this content: where it is, and what it is.
+    fn elsewhere(&self, path: &str, digest: &Digest) -> Result<Option<(u64, ActionEntry)>, EngineError> {
         let path = self.local(path);
         let mut all: Vec<&Found> = self.contents().get(digest).into_iter().flatten().collect();
         all.sort_by_key(|found| std::cmp::Reverse(found.at));
@@ -317,10 +317,21 @@ impl<'h> RunRecords<'h> {
                 None => output.path.clone(),
             };
             if place == path {
-                return Ok(Some(Rc::new(ActionView::from(action))));
+                return Ok(Some((found.at, action)));
             }
         }
         Ok(None)
+    }
+
+    /// Returns where in the run log the action is that gave `path` this content, if it is none of this state.
+    ///
+    /// # Errors
+    /// Records cannot be read.
+    pub(crate) fn made_at(&self, path: &str, digest: &Digest) -> Result<Option<u64>, EngineError> {
+        if self.recorded(path)?.is_some_and(|(_, recorded)| recorded == *digest) {
+            return Ok(None);
+        }
+        Ok(self.elsewhere(path, digest)?.map(|(at, _)| at))
     }
 }
 
@@ -335,7 +346,7 @@ impl Records for RunRecords<'_> {
         {
             return Ok(Some(Rc::clone(&self.actions[number])));
         }
-        self.elsewhere(path, digest)
+        Ok(self.elsewhere(path, digest)?.map(|(_, action)| Rc::new(ActionView::from(action))))
     }
 
     fn digest_of(&self, path: &str) -> Result<Option<Digest>, EngineError> {

@@ -1,0 +1,100 @@
+//! Everything recorded of one run in one document: it answers lineage questions where the project is not, and is what
+//! the standard exports are written from.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::error::EngineError;
+use crate::event::{Decision, Reason};
+use crate::manifest::{FileFact, Manifest};
+use crate::map::whole_of;
+use crate::records::{History, RunRecords};
+use crate::runlog::{self, ActionEntry, RunEntry};
+
+/// The version of the document's shape.
+pub const VERSION: u32 = 1;
+
+/// One run and every action that led to what it left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bundle {
+    /// [`VERSION`]; under this name a reader knows the document.
+    pub logweir_bundle: u32,
+    /// The run.
+    pub run: RunEntry,
+    /// What became of every stage, by full name.
+    pub stages: BTreeMap<String, BundleStage>,
+    /// The actions whose outputs the run left, and those that made what they read; each after what it depends on.
+    pub actions: Vec<ActionEntry>,
+    /// Text of the manifest of every directory among outputs and inputs that is still known.
+    pub directories: BTreeMap<Digest, String>,
+}
+
+/// What became of one stage in the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BundleStage {
+    /// What was done.
+    pub decision: Decision,
+    /// The action key, if it came that far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Digest>,
+    /// Why it was executed or restored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<Reason>,
+    /// Which of the actions made its outputs: a place in `actions`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<usize>,
+}
+
+impl Bundle {
+    /// Collects everything about a run.
+    ///
+    /// # Errors
+    /// Records cannot be read.
+    pub fn of(history: &History, run: RunEntry) -> Result<Self, EngineError> {
+        let records = RunRecords::of(history, Some(&run))?;
+        let map = history.map(&run)?;
+        let mut entries: BTreeMap<u64, ActionEntry> = BTreeMap::new();
+        let mut pending: VecDeque<u64> = map.values().filter_map(|entry| entry.at).collect();
+        let mut asked = BTreeSet::new();
+        while let Some(at) = pending.pop_front() {
+            if entries.contains_key(&at) {
+                continue;
+            }
+            let action = runlog::action_at(&history.cache, at)?;
+            for (path, digest) in action.record.inputs.values().flatten().flatten() {
+                let path = path.strip_prefix("lineage:").or_else(|| whole_of(path)).unwrap_or(path);
+                if asked.insert((path.to_owned(), *digest)) {
+                    pending.extend(records.made_at(path, digest)?);
+                }
+            }
+            entries.insert(at, action);
+        }
+        // An action is logged after those it depends on.
+        let places: BTreeMap<u64, usize> = entries.keys().enumerate().map(|(place, at)| (*at, place)).collect();
+        let actions: Vec<ActionEntry> = entries.into_values().collect();
+        let mut directories = BTreeMap::new();
+        let made = actions.iter().flat_map(|a| a.outputs.values()).filter(|o| o.is_directory()).map(|o| o.digest);
+        let read = actions.iter().flat_map(|a| a.record.inputs.values().flatten().flatten());
+        let read = read.filter(|(path, _)| path.ends_with('/')).map(|(_, digest)| *digest);
+        for digest in made.chain(read) {
+            if let Ok(manifest) = history.store.manifest(&digest) {
+                directories.insert(digest, manifest.text());
+            }
+        }
+        let stage = |entry: crate::runmap::MapEntry| BundleStage {
+            decision: entry.decision,
+            key: entry.key,
+            reasons: entry.reasons,
+            action: entry.at.and_then(|at| places.get(&at).copied()),
+        };
+        let stages = map.into_iter().map(|(name, entry)| (name, stage(entry))).collect();
+        Ok(Self { logweir_bundle: VERSION, run, stages, actions, directories })
+    }
+
+    /// Returns the files of a directory that an action made or read.
+    pub fn directory(&self, digest: &Digest) -> Option<BTreeMap<String, FileFact>> {
+        Some(Manifest::parse(self.directories.get(digest)?)?.files)
+    }
+}
