@@ -38,6 +38,8 @@ struct Trial<'d> {
     tampered: bool,
     /// Objects were damaged since the last repair.
     store_damaged: bool,
+    /// Objects of earlier results went, by harm and not by `gc`.
+    objects_lost: bool,
     /// How long the log was when the last run of this pipeline finished.
     log_len: usize,
     /// What was done last, for people.
@@ -140,10 +142,11 @@ impl Trial<'_> {
             self.repair();
         }
         let mut findings = self.verify().findings;
-        // A lost index brings back from the log a result whose objects `gc` removed; when a killed command had just
-        // written that very content to its own path, the stage is fresh, and only the store lacks it.
-        let collected = self.lab.path("cache/collected").exists();
-        if collected && !findings.is_empty() && findings.iter().all(|f| f.kind == FindingKind::ObjectMissing) {
+        // A lost index brings back from the log a result whose objects `gc` removed, and harm may have removed those of
+        // any earlier result; when a killed command had just written that very content to its own path, the stage is
+        // fresh, and only the store lacks it.
+        let gone = self.objects_lost || self.lab.path("cache/collected").exists();
+        if gone && !findings.is_empty() && findings.iter().all(|f| f.kind == FindingKind::ObjectMissing) {
             self.repair();
             findings = self.verify().findings;
         }
@@ -221,8 +224,17 @@ fn random_edits(folder: &Path, disk: Option<&Disk>) {
         let lab = Lab::new_in(folder, "stages: {}\n");
         let options = RunOptions { jobs, ..RunOptions::default() };
         let world = World::new(&seeds);
-        let mut trial =
-            Trial { lab, world, options, disk, tampered: false, store_damaged: false, log_len: 0, done: Vec::new() };
+        let mut trial = Trial {
+            lab,
+            world,
+            options,
+            disk,
+            tampered: false,
+            store_damaged: false,
+            objects_lost: false,
+            log_len: 0,
+            done: Vec::new(),
+        };
         trial.write_project();
         trial.check();
         let count = |kind: String| *counts.borrow_mut().entry(kind).or_default() += 1;

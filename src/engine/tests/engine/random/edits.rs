@@ -128,7 +128,7 @@ impl Edit {
             Self::HarmObject(object, harm) => {
                 let objects = sorted(&trial.lab.path("cache/objects"));
                 if !objects.is_empty() && harm.apply(&objects[object.index(objects.len())]) {
-                    trial.store_damaged = true;
+                    (trial.store_damaged, trial.objects_lost) = (true, true);
                     // Another length or other content under a name that is a digest; a missing one may not be needed.
                     let report = trial.verify();
                     let found = report.findings.iter().any(|f| f.kind == FindingKind::ObjectCorrupt);
@@ -137,7 +137,7 @@ impl Edit {
             }
             Self::DropObjects => {
                 let _ = fs::remove_dir_all(trial.lab.path("cache/objects"));
-                trial.store_damaged = true;
+                (trial.store_damaged, trial.objects_lost) = (true, true);
             }
             Self::HarmCache(file, harm) => {
                 let cache = trial.lab.path("cache");
