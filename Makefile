@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test check bench bench-engine soak data serve dashboards clean bootstrap bootstrap-test
+.PHONY: help build run test check bench bench-engine bench-lineage soak data serve dashboards clean bootstrap bootstrap-test
 
 ARGS ?=
 
@@ -31,6 +31,9 @@ soak: build ## Kill a real run with SIGKILL at random instants (N=1000 times); e
 
 bench-engine: build ## The table of docs/benchmarks.md: the engine beside ninja, make, DVC and Snakemake (half an hour)
 	@. scripts/env.sh; scripts/bench-engine.py --logweir "$$logweir" --peers ninja,make,dvc,snakemake --stages 100,1000,10000 --most 100000 --file 2 $(ARGS)
+
+bench-lineage: build ## Time lineage questions at 10,000 stages and 1,000 runs (STAGES=n RUNS=n)
+	@scripts/bench-lineage.sh $(or $(STAGES),10000) $(or $(RUNS),1000)
 
 data: ## Fetch the public HDFS_v1 set (1.5 GB unpacked) into data/raw/HDFS_v1 and check its counts
 	@scripts/data.sh

@@ -105,11 +105,16 @@ pub(crate) enum Command {
   logweir lineage reports/metrics.json#/fusion/f1
       where one number comes from
   logweir lineage ~/Downloads/roc.png
-      a copy found anywhere")]
+      a copy found anywhere
+  logweir lineage reports/roc.png --format svg > roc-lineage.svg
+      a picture
+  logweir lineage metrics.json --bundle audit/lineage.json
+      where the project is not, from its exported lineage")]
     Lineage(LineageArgs),
     /// Show everything derived from an artifact
     #[command(after_help = "Examples:
-  logweir impact data/sessions.csv   what would be stale without it")]
+  logweir impact data/sessions.csv            what would be stale without it
+  logweir impact data/sessions.csv --run r1   as of an earlier run")]
     Impact(ImpactArgs),
     /// List past runs, newest first
     #[command(after_help = "Examples:
@@ -261,9 +266,8 @@ pub(crate) enum GraphFormat {
 pub(crate) struct LineageArgs {
     /// A path, `path#/json/pointer`, a digest, or a copy of a produced file anywhere
     pub(crate) target: String,
-    /// As of this run instead of now
-    #[arg(long, value_name = "RUN")]
-    pub(crate) run: Option<String>,
+    #[command(flatten)]
+    pub(crate) about: AboutArgs,
 }
 
 /// `impact`.
@@ -271,6 +275,37 @@ pub(crate) struct LineageArgs {
 pub(crate) struct ImpactArgs {
     /// A path, a digest, or a copy of a produced or source file
     pub(crate) target: String,
+    #[command(flatten)]
+    pub(crate) about: AboutArgs,
+}
+
+/// Which records `lineage` and `impact` ask, and how they answer.
+#[derive(Debug, Args)]
+pub(crate) struct AboutArgs {
+    /// As of this run instead of now
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: Option<String>,
+    /// Ask this exported lineage (a bundle, or a folder with one as lineage.json) instead of a project
+    #[arg(long, value_name = "PATH", conflicts_with = "run")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// Output format
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: LineageFormat,
+}
+
+/// How lineage is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LineageFormat {
+    /// A tree
+    Text,
+    /// Nodes and edges with everything recorded
+    Json,
+    /// Mermaid flowchart, for Markdown
+    Mermaid,
+    /// Graphviz
+    Dot,
+    /// A picture
+    Svg,
 }
 
 /// `runs`.

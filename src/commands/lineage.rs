@@ -2,35 +2,91 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use logweir_engine::engine::Engine;
-use logweir_engine::lineage::{Lineage, Node, NodeType};
+use logweir_engine::bundle::Bundle;
+use logweir_engine::engine::Project;
+use logweir_engine::error::EngineError;
+use logweir_engine::lineage::{Details, Lineage, Node, NodeType};
 use serde_json::Value;
 
-use crate::cli::{Global, ImpactArgs, LineageArgs};
-use crate::commands::{Outcome, open};
+use crate::cli::{AboutArgs, Global, ImpactArgs, LineageArgs, LineageFormat};
+use crate::commands::{Outcome, find};
+use crate::render::diagnostic::Failure;
 use crate::render::{Screen, text};
 
 pub(super) fn lineage(global: &Global, args: &LineageArgs, screen: &Screen) -> Outcome {
-    let here = std::env::current_dir().unwrap_or_default();
-    let engine = open(global)?;
-    let document = engine.lineage(&place(&args.target, &here, &engine), args.run.as_deref())?;
-    show(&document, Direction::Up, screen)
+    let document = ask(global, &args.target, &args.about, Direction::Up)?;
+    show(&document, Direction::Up, args.about.format, screen)
 }
 
 pub(super) fn impact(global: &Global, args: &ImpactArgs, screen: &Screen) -> Outcome {
+    let document = ask(global, &args.target, &args.about, Direction::Down)?;
+    show(&document, Direction::Down, args.about.format, screen)
+}
+
+/// Asks the project; the bundle that is named; or, outside any project, the bundles that lie near.
+fn ask(global: &Global, target: &str, about: &AboutArgs, direction: Direction) -> Result<Lineage, Failure> {
     let here = std::env::current_dir().unwrap_or_default();
-    let engine = open(global)?;
-    let document = engine.impact(&place(&args.target, &here, &engine))?;
-    show(&document, Direction::Down, screen)
+    if let Some(path) = &about.bundle {
+        return Ok(of_bundle(&Bundle::read(path)?, target, &here, direction)?);
+    }
+    let project = match find(global) {
+        Ok(project) => project,
+        Err(failure) => {
+            let elsewhere = global.directory.is_some() || global.file.is_some() || about.run.is_some();
+            let bundles = if elsewhere { Vec::new() } else { near(target, &here) };
+            return from_any(&bundles, target, &here, direction).unwrap_or(Err(failure));
+        }
+    };
+    let (target, run) = (place(target, &here, &project), about.run.as_deref());
+    Ok(match direction {
+        Direction::Up => project.lineage(&target, run)?,
+        Direction::Down => project.impact(&target, run)?,
+    })
+}
+
+fn of_bundle(bundle: &Bundle, target: &str, here: &Path, direction: Direction) -> Result<Lineage, EngineError> {
+    match direction {
+        Direction::Up => bundle.lineage(target, here),
+        Direction::Down => bundle.impact(target, here),
+    }
+}
+
+/// The first answer; else the first refusal; `None` without any bundle.
+fn from_any(bundles: &[PathBuf], target: &str, here: &Path, direction: Direction) -> Option<Result<Lineage, Failure>> {
+    let mut refused = None;
+    for path in bundles {
+        let answer = Bundle::read(path).and_then(|bundle| of_bundle(&bundle, target, here, direction));
+        match answer {
+            Ok(document) => return Some(Ok(document)),
+            Err(error) => refused = refused.or(Some(Err(error.into()))),
+        }
+    }
+    refused
+}
+
+/// Bundles in the folder of the file asked about and in the current one, and folders there that hold one.
+fn near(target: &str, here: &Path) -> Vec<PathBuf> {
+    let name = target.split_once('#').map_or(target, |(name, _)| name);
+    let beside = here.join(name).parent().map(Path::to_path_buf);
+    let mut found = Vec::new();
+    for folder in beside.into_iter().chain([here.to_path_buf()]) {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let json = |path: &PathBuf| path.is_dir() || path.extension().is_some_and(|extension| extension == "json");
+        let mut bundles: Vec<PathBuf> = entries.filter(json).filter(|path| Bundle::at(path)).collect();
+        bundles.sort();
+        found.extend(bundles);
+    }
+    found.dedup();
+    found
 }
 
 /// Paths are the project's; but a file that is only there from where the user stands is that one.
-fn place(target: &str, here: &Path, engine: &Engine) -> String {
+fn place(target: &str, here: &Path, project: &Project) -> String {
     let (path, pointer) = target.split_once('#').map_or((target, None), |(path, rest)| (path, Some(rest)));
     let other = here.join(path);
-    if path.is_empty() || engine.project().root().join(path).exists() || !other.exists() {
+    if path.is_empty() || project.root().join(path).exists() || !other.exists() {
         return target.to_owned();
     }
     let other = other.display();
@@ -43,16 +99,23 @@ enum Direction {
     Down,
 }
 
-fn show(document: &Lineage, direction: Direction, screen: &Screen) -> Outcome {
-    if screen.json {
-        screen.json(document)?;
-    } else {
-        screen.data(&Tree::new(document, direction, screen).render())?;
+fn show(document: &Lineage, direction: Direction, format: LineageFormat, screen: &Screen) -> Outcome {
+    match format {
+        LineageFormat::Json => screen.json(document)?,
+        LineageFormat::Text if screen.json => screen.json(document)?,
+        LineageFormat::Text => screen.data(&Tree::new(document, direction, screen).render())?,
+        LineageFormat::Mermaid => screen.data(&document.picture().mermaid())?,
+        LineageFormat::Dot => screen.data(&document.picture().dot())?,
+        LineageFormat::Svg => screen.data(&document.picture().svg())?,
     }
     Ok(0)
 }
 
-/// A lineage document as an indented tree; what was shown before is only named again.
+/// Deeper levels are not indented further: their number is written instead.
+const DEEPEST: usize = 24;
+
+/// A lineage document as a tree: what has one origin stands over it, what has several is indented; what was shown before
+/// is only named again.
 struct Tree<'a> {
     document: &'a Lineage,
     direction: Direction,
@@ -88,6 +151,9 @@ impl<'a> Tree<'a> {
             };
             let _ = writeln!(out, "{} = {}", self.document.target, paint.bold(&value));
         }
+        for note in &self.document.notes {
+            let _ = writeln!(out, "{} {note}", paint.yellow("note:"));
+        }
         let mut seen = BTreeSet::new();
         // (node, depth): a stack of its own, for chains of any length.
         let mut open: Vec<(&str, usize)> = self.roots().into_iter().rev().map(|id| (id, 0)).collect();
@@ -96,9 +162,17 @@ impl<'a> Tree<'a> {
             let first = seen.insert(id);
             let children = self.next.get(id).map_or(&[][..], Vec::as_slice);
             let again = if first || children.is_empty() { String::new() } else { paint.dim(" (above)") };
-            let _ = writeln!(out, "{}{}{again}", "  ".repeat(depth), self.line(node));
+            let indent = match depth {
+                0..=DEEPEST => "  ".repeat(depth),
+                _ => format!("{}{} ", "  ".repeat(DEEPEST), paint.dim(&format!("[{depth}]"))),
+            };
+            let _ = writeln!(out, "{indent}{}{again}", self.line(node));
             if first {
-                open.extend(children.iter().rev().map(|child| (*child, depth + 1)));
+                for line in node.details.iter().flat_map(|details| self.details(details)) {
+                    let _ = writeln!(out, "{indent}  {line}");
+                }
+                let below = if children.len() > 1 { depth + 1 } else { depth };
+                open.extend(children.iter().rev().map(|child| (*child, below)));
             }
         }
         let count = |kind| self.document.nodes.iter().filter(|node| node.kind == kind).count();
@@ -131,16 +205,63 @@ impl<'a> Tree<'a> {
             NodeType::Action => {
                 let stage = node.stage.as_deref().unwrap_or_default();
                 let key = node.key.map(|key| key.to_string()).unwrap_or_default();
-                let run = node.run.as_deref().map(|run| format!(" in run {run}")).unwrap_or_default();
+                let run = node.run.as_deref().map(|run| format!(" executed in run {run}")).unwrap_or_default();
+                let decided = |details: &Details| {
+                    let then = self.document.as_of.as_ref() == node.run.as_ref();
+                    let decision = details.decision.filter(|_| !then)?;
+                    Some(format!(", {} in {}", decision.name(), self.document.as_of.as_deref()?))
+                };
+                let decided = node.details.as_deref().and_then(decided).unwrap_or_default();
                 let params = node.params.as_ref().filter(|p| p.as_object().is_none_or(|o| !o.is_empty()));
                 let params = params.map(|p| format!("  {}", text::value(p, verbose))).unwrap_or_default();
                 let arrow = if self.direction == Direction::Up { '←' } else { '→' };
                 format!(
                     "{} {}{params}",
                     paint.cyan(&format!("{arrow} {stage}")),
-                    paint.dim(&format!("key {}{run}", text::digest(&key, verbose)))
+                    paint.dim(&format!("key {}{run}{decided}", text::digest(&key, verbose)))
                 )
             }
         }
+    }
+
+    /// What else is recorded of an action, a line each.
+    fn details(&self, details: &Details) -> Vec<String> {
+        let (paint, verbose) = (self.screen.out, self.screen.verbose);
+        let mut lines = Vec::new();
+        if let Some(command) = &details.command {
+            let command = text::value(&Value::from(command.trim_end()), verbose);
+            lines.push(paint.dim(&format!("$ {command}")));
+        }
+        let mut words = Vec::new();
+        if let Some(kind) = &details.kind {
+            let version = details.version.map(|version| format!(" v{version}")).unwrap_or_default();
+            let code = details.code.map(|code| code.to_string()).unwrap_or_default();
+            let code = if code.is_empty() { code } else { format!(", code {}", text::digest(&code, verbose)) };
+            words.push(format!("{kind}{version}{code}"));
+        }
+        words.push(format!("{} for {}", details.started, text::seconds(details.seconds)));
+        words.push(text::plural(details.threads, "thread"));
+        words.push(format!("{} ({}), logweir {}", details.host, details.platform, details.program));
+        lines.push(paint.dim(&words.join(" · ")));
+        let named = |what: &str, text: String| paint.dim(&format!("{what} {text}"));
+        for (name, value) in &details.env {
+            lines.push(named("env", format!("{name}={}", value.as_deref().unwrap_or("(unset)"))));
+        }
+        for (tool, output) in &details.tools {
+            let output = text::value(&Value::from(output.trim_end()), verbose);
+            lines.push(named("tool", format!("`{tool}`: {output}")));
+        }
+        lines.extend((!details.secrets.is_empty()).then(|| named("secrets", details.secrets.join(", "))));
+        lines.extend(details.effect.as_ref().map(|effect| named("acts on", effect.clone())));
+        if details.warnings > 0 {
+            lines.push(paint.yellow(&text::plural(details.warnings, "warning")));
+        }
+        for path in &details.undeclared.read {
+            lines.push(paint.yellow(&format!("read without declaring it: {path}")));
+        }
+        for path in &details.undeclared.written {
+            lines.push(paint.yellow(&format!("wrote without declaring it: {path}")));
+        }
+        lines
     }
 }

@@ -2,16 +2,21 @@
 //! the standard exports are written from.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::event::{Decision, Reason};
+use crate::lineage::Lineage;
 use crate::manifest::{FileFact, Manifest};
 use crate::map::whole_of;
+use crate::offline::Offline;
+use crate::questions::{self, Question};
 use crate::records::{History, RunRecords};
-use crate::runlog::{self, ActionEntry, RunEntry};
+use crate::runlog::{ActionEntry, RunEntry};
 
 /// The version of the document's shape.
 pub const VERSION: u32 = 1;
@@ -62,7 +67,7 @@ impl Bundle {
             if entries.contains_key(&at) {
                 continue;
             }
-            let action = runlog::action_at(&history.cache, at)?;
+            let action = history.log.action(at)?;
             for (path, digest) in action.record.inputs.values().flatten().flatten() {
                 let path = path.strip_prefix("lineage:").or_else(|| whole_of(path)).unwrap_or(path);
                 if asked.insert((path.to_owned(), *digest)) {
@@ -91,6 +96,55 @@ impl Bundle {
         };
         let stages = map.into_iter().map(|(name, entry)| (name, stage(entry))).collect();
         Ok(Self { logweir_bundle: VERSION, run, stages, actions, directories })
+    }
+
+    /// Reads a bundle: the document itself, or a folder with it as `lineage.json`.
+    ///
+    /// # Errors
+    /// It cannot be read or is no bundle of a known version.
+    pub fn read(path: &Path) -> Result<Self, EngineError> {
+        let file = if path.is_dir() { path.join("lineage.json") } else { path.to_path_buf() };
+        let bytes = std::fs::read(&file).map_err(EngineError::io("read", &file))?;
+        let wrong = |why: String| EngineError::io("read", &file)(io::Error::new(io::ErrorKind::InvalidData, why));
+        let bundle: Self =
+            serde_json::from_slice(&bytes).map_err(|e| wrong(format!("it is no lineage bundle: {e}")))?;
+        if bundle.logweir_bundle != VERSION {
+            let (theirs, version) = (bundle.logweir_bundle, VERSION);
+            return Err(wrong(format!("it is a bundle of version {theirs}; this program reads version {version}")));
+        }
+        Ok(bundle)
+    }
+
+    /// Returns whether something at a path may be a bundle, by its beginning.
+    pub fn at(path: &Path) -> bool {
+        let file = if path.is_dir() { path.join("lineage.json") } else { path.to_path_buf() };
+        let mut head = vec![0; 256];
+        let read = std::fs::File::open(file).and_then(|mut file| io::Read::read(&mut file, &mut head));
+        read.is_ok_and(|read| String::from_utf8_lossy(&head[..read]).contains("\"logweir_bundle\""))
+    }
+
+    /// Answers [`crate::engine::Engine::lineage`] from this bundle; files are looked for relative to `here`.
+    ///
+    /// # Errors
+    /// Nothing in the bundle made or read it.
+    pub fn lineage(&self, target: &str, here: &Path) -> Result<Lineage, EngineError> {
+        let offline = Offline::new(self);
+        let mut document = Question { state: &offline, root: here, past: false }.lineage(target)?;
+        document.as_of = Some(self.run.info.run.clone());
+        Ok(document)
+    }
+
+    /// Answers [`crate::engine::Engine::impact`] from this bundle; files are looked for relative to `here`.
+    ///
+    /// # Errors
+    /// Nothing in the bundle made or read it.
+    pub fn impact(&self, target: &str, here: &Path) -> Result<Lineage, EngineError> {
+        let offline = Offline::new(self);
+        let found = Question { state: &offline, root: here, past: false }.find(target)?;
+        let mut document = questions::impact(&offline.actions(), target, &found.path)?;
+        document.notes = found.notes;
+        document.as_of = Some(self.run.info.run.clone());
+        Ok(document)
     }
 
     /// Returns the files of a directory that an action made or read.

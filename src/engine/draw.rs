@@ -22,7 +22,7 @@ pub struct Node {
     pub id: String,
     /// What is written on it; may have several lines.
     pub label: String,
-    /// What it is. Drawn differently: `stage`, `effect` (rounded boxes), `artifact`, `source` (plain boxes). Others look
+    /// What it is. Drawn differently: `stage`, `effect` (rounded boxes), `artifact`, `source`, `target` (plain boxes). Others look
     /// like `artifact`.
     pub class: String,
 }
@@ -237,11 +237,12 @@ struct Look {
     round: bool,
 }
 
-const LOOKS: [Look; 4] = [
+const LOOKS: [Look; 5] = [
     Look { class: "stage", fill: "#dcebfb", line: "#2f6fb3", round: true },
     Look { class: "effect", fill: "#fde6d2", line: "#c0651a", round: true },
     Look { class: "source", fill: "#e5f3e1", line: "#4a8a3c", round: false },
     Look { class: "artifact", fill: "#f6f7f9", line: "#8a96a3", round: false },
+    Look { class: "target", fill: "#fff1c2", line: "#b07d00", round: false },
 ];
 
 fn look_of(class: &str) -> &'static Look {

@@ -20,7 +20,6 @@ use crate::lockfile::{self, LockFile};
 use crate::map::Expansions;
 use crate::plan::{self, Plan};
 use crate::project::{ProjectLock, host, new_temp, run_id, total_memory};
-use crate::questions;
 use crate::quick::Glance;
 use crate::records::History;
 use crate::runlog::Writer;
@@ -307,12 +306,7 @@ impl Engine {
     /// # Errors
     /// Nothing recorded produced it; unknown run.
     pub fn lineage(&self, target: &str, run: Option<&str>) -> Result<Lineage, EngineError> {
-        let history = self.history()?;
-        let run = match run {
-            Some(run) => Some((history.find(run)?, true)),
-            None => history.last_of(&self.pipeline())?.map(|run| (run, false)),
-        };
-        questions::lineage(&history, &self.project.root, target, run.as_ref().map(|(run, past)| (run, *past)))
+        self.project.lineage(target, run)
     }
 
     /// Returns everything recorded of a run in one document: its id, a unique beginning of it, `last`, or `last~N`.
@@ -325,13 +319,13 @@ impl Engine {
         Bundle::of(&history, run)
     }
 
-    /// Returns everything derived from `target`: a source or produced path.
+    /// Returns everything derived from `target`: whatever [`Engine::lineage`] takes. With `run`, as of that run; else in
+    /// the state the last runs of all pipelines left.
     ///
     /// # Errors
-    /// Nothing recorded read or produced it.
-    pub fn impact(&self, target: &str) -> Result<Lineage, EngineError> {
-        let history = self.history()?;
-        questions::impact(&history, &self.project.root, target)
+    /// Nothing recorded read or produced it; unknown run.
+    pub fn impact(&self, target: &str, run: Option<&str>) -> Result<Lineage, EngineError> {
+        self.project.impact(target, run)
     }
 
     /// Returns all runs recorded in this project (of every pipeline file), oldest first.

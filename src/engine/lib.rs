@@ -21,7 +21,9 @@
 //! Invariant: a record is written after its outputs; a crash leaves an unreferenced object, never a wrong record.
 //! Invariant: nothing here prints; what happens is an [`event::Event`].
 
+mod asking;
 pub mod bundle;
+pub mod carried;
 pub mod commit;
 pub mod compiled;
 pub mod critical;
@@ -42,9 +44,12 @@ pub mod key;
 mod leftovers;
 pub mod lineage;
 pub mod lockfile;
+pub mod logfile;
 pub mod manifest;
 pub mod map;
 mod memory;
+mod offline;
+mod origins;
 pub mod pieces;
 pub mod plan;
 pub mod project;

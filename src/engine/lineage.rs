@@ -8,12 +8,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::digest::Digest;
+use crate::draw;
 use crate::error::EngineError;
+use crate::event::Decision;
 use crate::history::OutputRecord;
 use crate::key::KeyRecord;
 use crate::manifest::Manifest;
 use crate::map::{COLLECTOR, whole_of};
 use crate::runlog::ActionEntry;
+use crate::sandbox::Undeclared;
 use crate::survey::{Survey, declared};
 use crate::wiring::Link;
 
@@ -59,6 +62,67 @@ pub struct Node {
     /// The parameters, defaults filled in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub params: Option<Value>,
+    /// Of an action, everything else recorded; not in canonical documents, which speak of no time and place.
+    #[serde(flatten)]
+    pub details: Option<Box<Details>>,
+}
+
+/// Everything recorded of an action beside its parameters and files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Details {
+    /// What the run asked about did with the stage: `run`, `restore` or `fresh` (`kept`: it was not selected); absent
+    /// where the action is none of that run's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// Digest of a built-in kind's code: its modules and the locked libraries it computes with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Digest>,
+    /// Version of a built-in kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// The name of a built-in kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The command template of a shell stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// What an effect acts on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<String>,
+    /// Declared variables; null when unset.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, Option<String>>,
+    /// Declared tools and what they printed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tools: BTreeMap<String, String>,
+    /// Names (never values) of the secrets it was given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
+    /// The pipeline file.
+    pub pipeline: String,
+    /// When it started (RFC 3339, UTC).
+    pub started: String,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+    /// Thread tokens it had.
+    pub threads: usize,
+    /// Most memory, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
+    /// The machine.
+    pub host: String,
+    /// Operating system and architecture.
+    pub platform: String,
+    /// Version of the program.
+    pub program: String,
+    /// How often the stage warned.
+    pub warnings: usize,
+    /// What it touched without declaring it, where that was watched.
+    #[serde(default, skip_serializing_if = "Undeclared::is_empty")]
+    pub undeclared: Undeclared,
+    /// The run that found these outputs to be what another stage or pipeline needs, if it was not executed for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused_by: Option<String>,
 }
 
 /// A lineage document: a graph from sources to the target (or from the target to all that is derived from it).
@@ -72,6 +136,50 @@ pub struct Lineage {
     pub nodes: Vec<Node>,
     /// Edges in the direction of the data, by node id.
     pub edges: Vec<(String, String)>,
+    /// The node the target was found to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+    /// The run in whose state it was looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<String>,
+    /// What the reader must know: content that is not as recorded, a value that is no longer stored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl Lineage {
+    /// Returns the document as a picture: sources, artifacts and actions told apart, the target marked.
+    pub fn picture(&self) -> draw::Picture {
+        let made: BTreeSet<&str> = self.edges.iter().map(|(_, to)| to.as_str()).collect();
+        let node = |node: &Node| {
+            let target = self.found.as_ref() == Some(&node.id);
+            let (label, class) = match node.kind {
+                NodeType::Action => {
+                    let stage = node.stage.clone().unwrap_or_default();
+                    let kind = node.details.as_ref().and_then(|details| details.kind.clone());
+                    let kind = kind.filter(|kind| *kind != stage).map(|kind| format!("\n{kind}")).unwrap_or_default();
+                    (format!("{stage}{kind}"), "stage")
+                }
+                NodeType::Artifact => {
+                    let path = node.path.as_deref().unwrap_or(&node.id);
+                    let digest = node.digest.map(|digest| format!("\n{}", digest.short())).unwrap_or_default();
+                    let value = match (target, self.target.split_once('#')) {
+                        (true, Some((_, pointer))) if !self.value.is_null() => format!("\n{pointer} = {}", self.value),
+                        _ => String::new(),
+                    };
+                    let class = match made.contains(node.id.as_str()) {
+                        _ if target => "target",
+                        true => "artifact",
+                        false => "source",
+                    };
+                    (format!("{path}{digest}{value}"), class)
+                }
+            };
+            draw::Node { id: node.id.clone(), label, class: class.to_owned() }
+        };
+        let edge = |(from, to): &(String, String)| draw::Edge { from: from.clone(), to: to.clone(), order_only: false };
+        draw::Picture { nodes: self.nodes.iter().map(node).collect(), edges: self.edges.iter().map(edge).collect() }
+    }
 }
 
 /// What lineage knows of an action.
@@ -89,17 +197,52 @@ pub struct ActionView {
     pub outputs: BTreeMap<String, OutputRecord>,
     /// Named roots its inputs lay in; empty in canonical documents.
     pub roots: BTreeMap<String, String>,
+    /// Everything else; `None` in canonical documents.
+    pub details: Option<Rc<Details>>,
+}
+
+impl ActionView {
+    /// Adds what the run asked about did with the stage.
+    pub(crate) fn decided(self, decision: Decision) -> Self {
+        let details = self.details.map(Rc::unwrap_or_clone);
+        let details = details.map(|details| Rc::new(Details { decision: Some(decision), ..details }));
+        Self { details, ..self }
+    }
 }
 
 impl From<ActionEntry> for ActionView {
     fn from(entry: ActionEntry) -> Self {
+        let record = entry.record;
+        let details = Details {
+            decision: None,
+            code: record.code,
+            version: record.version,
+            kind: record.kind.clone(),
+            command: record.command.clone(),
+            effect: record.effect.clone(),
+            env: record.env.clone(),
+            tools: record.tools.clone(),
+            secrets: entry.secrets,
+            pipeline: entry.pipeline,
+            started: entry.started,
+            seconds: entry.seconds,
+            threads: entry.threads,
+            peak_memory: entry.peak_memory,
+            host: entry.host,
+            platform: entry.platform,
+            program: entry.program,
+            warnings: entry.warnings.len(),
+            undeclared: entry.undeclared,
+            reused_by: entry.reused_by,
+        };
         Self {
             stage: entry.stage,
             key: entry.key,
             run: Some(entry.run),
-            record: Rc::new(entry.record),
+            record: Rc::new(record),
             outputs: entry.outputs,
             roots: entry.roots,
+            details: Some(Rc::new(details)),
         }
     }
 }
@@ -126,6 +269,11 @@ pub trait Records {
     fn files(&self, path: &str, digest: &Digest) -> Result<Option<Arc<Manifest>>, EngineError>;
 }
 
+/// Returns the id of an artifact's node.
+pub(crate) fn artifact_id(path: &str, digest: &Digest) -> String {
+    format!("artifact:{path}@{}", digest.short())
+}
+
 /// Collects nodes and edges, each once.
 #[derive(Default)]
 struct Collector {
@@ -135,7 +283,7 @@ struct Collector {
 
 impl Collector {
     fn artifact(&mut self, path: &str, digest: &Digest, roots: &BTreeMap<String, String>) -> String {
-        let id = format!("artifact:{path}@{}", digest.short());
+        let id = artifact_id(path, digest);
         let node = self.nodes.entry(id.clone()).or_insert_with(|| Node {
             id: id.clone(),
             kind: NodeType::Artifact,
@@ -147,6 +295,7 @@ impl Collector {
             run: None,
             action: None,
             params: None,
+            details: None,
         });
         if node.file.is_none()
             && let Some((root, relative)) = path.split_once(':')
@@ -174,6 +323,7 @@ impl Collector {
                 run: action.run.clone(),
                 action: action.record.action(),
                 params: Some(action.record.params.clone()),
+                details: action.details.as_ref().map(|details| Box::new(Details::clone(details))),
             };
             self.nodes.insert(id.clone(), node);
         }
@@ -200,8 +350,17 @@ impl Collector {
                 }
             }
         }
-        let nodes = order.iter().map(|id| self.nodes[*id].clone()).collect();
-        Lineage { target: target.to_owned(), value: Value::Null, nodes, edges: self.edges.into_iter().collect() }
+        let order: Vec<String> = order.into_iter().map(str::to_owned).collect();
+        let (mut nodes, edges) = (self.nodes, self.edges);
+        Lineage {
+            target: target.to_owned(),
+            value: Value::Null,
+            nodes: order.iter().filter_map(|id| nodes.remove(id)).collect(),
+            edges: edges.into_iter().collect(),
+            found: None,
+            as_of: None,
+            notes: Vec::new(),
+        }
     }
 }
 
@@ -348,6 +507,7 @@ impl Records for Current<'_, '_> {
                 record: Rc::new(KeyRecord::clone(&known.record)),
                 outputs: stage.outputs.iter().filter_map(record).collect(),
                 roots: BTreeMap::new(),
+                details: None,
             })
         }))
     }

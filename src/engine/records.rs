@@ -1,20 +1,24 @@
 //! Reads what was recorded: runs, their maps, their actions; and answers lineage questions from them.
 
-use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::error::EngineError;
+use crate::event::Decision;
 use crate::fast::FastMap;
 use crate::history::{RunDetail, RunInfo, StageOutcome};
 use crate::index::Index;
 use crate::lineage::{ActionView, Records};
+use crate::logfile::LogFile;
 use crate::manifest::Manifest;
 use crate::map::COLLECTOR;
-use crate::runlog::{self, ActionEntry, RunEntry};
+use crate::origins::Origins;
+use crate::questions::{Place, State};
+use crate::runlog::RunEntry;
 use crate::runmap::{self, RunMap};
 use crate::sandbox::Undeclared;
 use crate::spec::Link;
@@ -30,6 +34,8 @@ pub struct History {
     pub store: Store,
     /// The index, up to date with the log.
     pub index: Index,
+    /// The log.
+    pub log: LogFile,
 }
 
 impl History {
@@ -40,7 +46,8 @@ impl History {
     pub fn open(root: &Path, cache: &Path) -> Result<Self, EngineError> {
         let (index, _) = Index::open(cache)?;
         let store = Store::new(cache, &cache.join("tmp"), Link::Auto);
-        Ok(Self { root: root.to_path_buf(), cache: cache.to_path_buf(), store, index })
+        let log = LogFile::open(cache)?;
+        Ok(Self { root: root.to_path_buf(), cache: cache.to_path_buf(), store, index, log })
     }
 
     /// Returns all runs, oldest first.
@@ -48,7 +55,7 @@ impl History {
     /// # Errors
     /// The run log cannot be read.
     pub fn runs(&self) -> Result<Vec<RunEntry>, EngineError> {
-        self.index.runs().iter().map(|at| runlog::run_at(&self.cache, *at)).collect()
+        self.index.runs().iter().map(|at| self.log.run(*at)).collect()
     }
 
     /// Finds a run by its id, a unique beginning of it, `last` or `last~N`.
@@ -66,17 +73,20 @@ impl History {
         if let Some(back) = back {
             let at = ats.len().checked_sub(back + 1).map(|n| ats[n]);
             let at = at.ok_or_else(|| unknown(format!("there are {} runs; see `logweir runs`", ats.len())))?;
-            return runlog::run_at(&self.cache, at);
+            return self.log.run(at);
         }
-        let mut found: Vec<RunEntry> =
-            self.runs()?.into_iter().filter(|entry| entry.info.run.starts_with(run)).collect();
-        if let Some(exact) = found.iter().position(|entry| entry.info.run == run) {
-            return Ok(found.swap_remove(exact));
+        let mut found = Vec::new();
+        for at in ats {
+            let id = self.log.run_id(*at)?;
+            if id == run {
+                return self.log.run(*at);
+            }
+            found.extend(id.starts_with(run).then_some(*at));
         }
-        match found.len() {
-            1 => Ok(found.remove(0)),
-            0 => Err(unknown("see `logweir runs`, or say `last` or `last~1`".to_owned())),
-            n => Err(unknown(format!("{n} runs begin with it: give more of the id"))),
+        match found[..] {
+            [at] => self.log.run(at),
+            [] => Err(unknown("see `logweir runs`, or say `last` or `last~1`".to_owned())),
+            _ => Err(unknown(format!("{} runs begin with it: give more of the id", found.len()))),
         }
     }
 
@@ -95,7 +105,7 @@ impl History {
     pub fn detail(&self, run: RunEntry) -> Result<RunDetail, EngineError> {
         let mut stages = Vec::new();
         for (stage, entry) in self.map(&run)? {
-            let action = entry.at.map(|at| runlog::action_at(&self.cache, at)).transpose()?;
+            let action = entry.at.map(|at| self.log.action(at)).transpose()?;
             let mut outcome = StageOutcome {
                 stage,
                 decision: entry.decision,
@@ -135,7 +145,7 @@ impl History {
     /// # Errors
     /// The run log cannot be read.
     pub fn last_of(&self, pipeline: &str) -> Result<Option<RunEntry>, EngineError> {
-        self.index.last_run(pipeline).map(|last| runlog::run_at(&self.cache, last.at)).transpose()
+        self.index.last_run(pipeline).map(|last| self.log.run(last.at)).transpose()
     }
 
     /// Returns the actions whose outputs a run left in place.
@@ -147,7 +157,7 @@ impl History {
         let mut views = Vec::with_capacity(map.len());
         for (stage, entry) in map {
             if let Some(at) = entry.at {
-                let view = ActionView::from(runlog::action_at(&self.cache, at)?);
+                let view = ActionView::from(self.log.action(at)?).decided(entry.decision);
                 views.push(ActionView { stage, ..view });
             }
         }
@@ -163,40 +173,156 @@ impl History {
     }
 }
 
-/// Where content was found among all recorded outputs.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Found {
-    at: u64,
+/// The stage → action map of a run, read as far as it is asked.
+struct StateMap<'h> {
+    history: &'h History,
+    chunks: Vec<Digest>,
+    read: RefCell<FastMap<usize, Rc<RunMap>>>,
+    /// Where the actions of the state are → their stages.
+    whole: OnceCell<FastMap<u64, String>>,
+}
+
+impl StateMap<'_> {
+    fn chunk(&self, number: usize) -> Result<Rc<RunMap>, EngineError> {
+        if let Some(chunk) = self.read.borrow().get(&number) {
+            return Ok(Rc::clone(chunk));
+        }
+        let chunk = Rc::new(runmap::chunk(&self.chunks[number], &self.history.store)?);
+        self.read.borrow_mut().insert(number, Rc::clone(&chunk));
+        Ok(chunk)
+    }
+
+    /// Where the action of a stage is, and what was decided.
+    fn entry(&self, stage: &str) -> Result<Option<(u64, Decision)>, EngineError> {
+        if self.chunks.is_empty() {
+            return Ok(None);
+        }
+        let chunk = self.chunk(runmap::chunk_of(stage, self.chunks.len()))?;
+        Ok(chunk.get(stage).and_then(|entry| Some((entry.at?, entry.decision))))
+    }
+
+    fn whole(&self) -> Result<&FastMap<u64, String>, EngineError> {
+        if self.whole.get().is_none() {
+            let mut whole = FastMap::default();
+            for number in 0..self.chunks.len() {
+                for (stage, entry) in &*self.chunk(number)? {
+                    whole.extend(entry.at.map(|at| (at, stage.clone())));
+                }
+            }
+            let _ = self.whole.set(whole);
+        }
+        Ok(self.whole.get().expect("set just now"))
+    }
+}
+
+/// An output that is, or an output directory that holds, a path.
+struct OutputAt {
+    action: Rc<ActionView>,
     slot: String,
+    /// The path inside the directory.
     inside: Option<String>,
 }
 
-/// The state a run left, as records; what it does not know is looked for in the whole log.
+/// So many candidates are looked at one by one; beyond that the whole map of the run is read at once.
+const FEW: usize = 8;
+/// So many entries with the same content are looked at to find the one that fits best.
+const MANY: usize = 64;
+
+/// The state a run left, as records; what it does not know is looked for in the whole log. Reads only what a question
+/// needs: a few chunks of the run's map and a few entries of the log, found by the tables of `cache/origins`.
 pub struct RunRecords<'h> {
     history: &'h History,
-    actions: Vec<Rc<ActionView>>,
-    /// Output path → action and slot.
-    outputs: BTreeMap<String, (usize, String)>,
+    map: StateMap<'h>,
     roots: BTreeMap<String, String>,
-    contents: OnceCell<FastMap<Digest, Vec<Found>>>,
+    origins: OnceCell<Origins>,
+    actions: RefCell<FastMap<u64, Rc<ActionView>>>,
+    manifests: RefCell<FastMap<Digest, Option<Arc<Manifest>>>>,
 }
 
 impl<'h> RunRecords<'h> {
-    /// Reads the state a run left; an empty state without a run.
+    /// Opens the state a run left; an empty state without a run.
     ///
     /// # Errors
-    /// Records cannot be read.
+    /// The map of the run is gone.
     pub fn of(history: &'h History, run: Option<&RunEntry>) -> Result<Self, EngineError> {
-        let actions = run.map(|run| history.actions(run)).transpose()?.unwrap_or_default();
-        let mut outputs = BTreeMap::new();
-        for (number, action) in actions.iter().enumerate() {
-            for (slot, output) in &action.outputs {
-                outputs.insert(output.path.clone(), (number, slot.clone()));
+        let chunks = run.map(|run| runmap::objects(&run.map, &history.store)).transpose()?.unwrap_or_default();
+        let chunks = chunks.into_iter().skip(1).collect();
+        let map = StateMap { history, chunks, read: RefCell::default(), whole: OnceCell::new() };
+        Ok(Self {
+            history,
+            map,
+            roots: run.map(|run| run.roots.clone()).unwrap_or_default(),
+            origins: OnceCell::new(),
+            actions: RefCell::default(),
+            manifests: RefCell::default(),
+        })
+    }
+
+    fn origins(&self) -> Result<&Origins, EngineError> {
+        if self.origins.get().is_none() {
+            let _ = self.origins.set(Origins::open(&self.history.cache, &self.history.store)?);
+        }
+        Ok(self.origins.get().expect("set just now"))
+    }
+
+    /// Reads an action, once; with what the run asked about did with it.
+    fn action(&self, at: u64) -> Result<Rc<ActionView>, EngineError> {
+        if let Some(action) = self.actions.borrow().get(&at) {
+            return Ok(Rc::clone(action));
+        }
+        let mut action = ActionView::from(self.history.log.action(at)?);
+        if let Some((_, decision)) = self.map.entry(&action.stage)?.filter(|(here, _)| *here == at) {
+            action = action.decided(decision);
+        }
+        let action = Rc::new(action);
+        self.actions.borrow_mut().insert(at, Rc::clone(&action));
+        Ok(action)
+    }
+
+    fn manifest(&self, digest: &Digest) -> Option<Arc<Manifest>> {
+        if let Some(manifest) = self.manifests.borrow().get(digest) {
+            return manifest.clone();
+        }
+        let manifest = self.history.store.manifest(digest).ok().map(Arc::new);
+        self.manifests.borrow_mut().insert(*digest, manifest.clone());
+        manifest
+    }
+
+    /// Returns those places (ascending) whose actions are of this state, the latest first.
+    fn in_state(&self, places: &[u64]) -> Result<Vec<u64>, EngineError> {
+        if places.is_empty() || self.map.chunks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let latest = places.iter().rev();
+        if places.len() > FEW {
+            let whole = self.map.whole()?;
+            return Ok(latest.copied().filter(|at| whole.contains_key(at)).collect());
+        }
+        let mut found = Vec::new();
+        for at in latest {
+            if self.map.entry(&self.action(*at)?.stage)?.is_some_and(|(here, _)| here == *at) {
+                found.push(*at);
             }
         }
-        let roots = run.map(|run| run.roots.clone()).unwrap_or_default();
-        let actions = actions.into_iter().map(Rc::new).collect();
-        Ok(Self { history, actions, outputs, roots, contents: OnceCell::new() })
+        Ok(found)
+    }
+
+    /// Returns the action of this state that wrote exactly this path.
+    fn writer(&self, path: &str) -> Result<Option<(Rc<ActionView>, String)>, EngineError> {
+        let places = self.origins()?.made(path);
+        // The latest that wrote it nearly always is of this state.
+        if let Some(at) = places.last()
+            && self.map.entry(&self.action(*at)?.stage)?.is_some_and(|(here, _)| here == *at)
+            && let Some(found) = writes(self.action(*at)?, path)
+        {
+            return Ok(Some(found));
+        }
+        for at in self.in_state(&places)? {
+            if let Some(found) = writes(self.action(at)?, path) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     /// Returns the project path of a logical path: a root that lies in the project is seen through.
@@ -209,118 +335,55 @@ impl<'h> RunRecords<'h> {
             .unwrap_or_else(|| path.to_owned())
     }
 
-    /// Returns the output that is, or the output directory that holds, a path: action, slot, relative path in it.
-    fn output_at(&self, path: &str) -> Option<(usize, &str, Option<String>)> {
+    /// Returns the output that is, or the output directory that holds, a path.
+    fn output_at(&self, path: &str) -> Result<Option<OutputAt>, EngineError> {
         let path = self.local(path);
         let bare = path.trim_end_matches('/');
-        if let Some((number, slot)) = self.outputs.get(bare).or_else(|| self.outputs.get(&format!("{bare}/"))) {
-            return Some((*number, slot, None));
+        for whole in [bare, &format!("{bare}/")] {
+            if let Some((action, slot)) = self.writer(whole)? {
+                return Ok(Some(OutputAt { action, slot, inside: None }));
+            }
         }
         // The innermost: what an item of a map makes lies in the directory of its stage.
-        bare.rmatch_indices('/').find_map(|(at, _)| {
-            let (number, slot) = self.outputs.get(&bare[..=at])?;
-            Some((*number, slot.as_str(), Some(bare[at + 1..].to_owned())))
-        })
-    }
-
-    /// Returns the path as it is recorded (a directory with its slash) and the content it had in this state.
-    ///
-    /// # Errors
-    /// Records cannot be read.
-    pub fn recorded(&self, path: &str) -> Result<Option<(String, Digest)>, EngineError> {
-        let Some((number, slot, inside)) = self.output_at(path) else { return Ok(None) };
-        let output = &self.actions[number].outputs[slot];
-        // A path in a root stays as it is written.
-        let written = |directory: bool| match path.contains(':') {
-            true => format!("{}{}", path.trim_end_matches('/'), if directory { "/" } else { "" }),
-            false => output.path.clone(),
-        };
-        let Some(inside) = inside else { return Ok(Some((written(output.is_directory()), output.digest))) };
-        let Ok(manifest) = self.history.store.manifest(&output.digest) else { return Ok(None) };
-        if let Some(fact) = manifest.files.get(&inside) {
-            return Ok(Some((path.trim_end_matches('/').to_owned(), fact.digest)));
-        }
-        let part = manifest.below(&inside);
-        Ok((!part.files.is_empty()).then(|| (format!("{}/", path.trim_end_matches('/')), part.digest())))
-    }
-
-    /// Returns the content of an input of some action of this state, for sources: path as recorded, and digest.
-    pub fn read_by_some(&self, path: &str) -> Option<(String, Digest)> {
-        let bare = path.trim_end_matches('/');
-        let folder = format!("{bare}/");
-        self.actions.iter().find_map(|action| {
-            let inputs = action.record.inputs.values().flatten();
-            inputs.into_iter().find_map(|files| {
-                [bare, folder.as_str()].into_iter().find_map(|path| files.get(path).map(|d| (path.to_owned(), *d)))
-            })
-        })
-    }
-
-    /// Returns the named roots of this state.
-    pub fn roots(&self) -> &BTreeMap<String, String> {
-        &self.roots
-    }
-
-    /// Returns the recorded path of the latest output, anywhere in the log, with this content.
-    ///
-    /// # Errors
-    /// Records cannot be read.
-    pub fn path_of(&self, digest: &Digest) -> Result<Option<String>, EngineError> {
-        let here = self.actions.iter().flat_map(|a| a.outputs.values()).find(|o| o.digest == *digest);
-        if let Some(output) = here {
-            return Ok(Some(output.path.clone()));
-        }
-        let Some(found) = self.contents().get(digest).and_then(|all| all.iter().max()) else { return Ok(None) };
-        let action = runlog::action_at(&self.history.cache, found.at)?;
-        let output = &action.outputs[&found.slot];
-        Ok(Some(match &found.inside {
-            Some(inside) => format!("{}{inside}", output.path),
-            None => output.path.clone(),
-        }))
-    }
-
-    /// Returns everything any recorded action ever gave, by content.
-    fn contents(&self) -> &FastMap<Digest, Vec<Found>> {
-        self.contents.get_or_init(|| {
-            let mut contents: FastMap<Digest, Vec<Found>> = FastMap::default();
-            for (_, result) in self.history.index.results() {
-                for (slot, output) in result.outputs {
-                    let at = result.at;
-                    if output.directory
-                        && let Ok(manifest) = self.history.store.manifest(&output.fact.digest)
-                    {
-                        for (inside, fact) in manifest.files {
-                            let found = Found { at, slot: slot.clone(), inside: Some(inside) };
-                            contents.entry(fact.digest).or_default().push(found);
-                        }
-                    }
-                    contents.entry(output.fact.digest).or_default().push(Found { at, slot, inside: None });
-                }
-            }
-            contents
-        })
-    }
-
-    /// Looks in the whole log for the latest action that gave `path` this content: where it is, and what it is.
-    fn elsewhere(&self, path: &str, digest: &Digest) -> Result<Option<(u64, ActionEntry)>, EngineError> {
-        let path = self.local(path);
-        let mut all: Vec<&Found> = self.contents().get(digest).into_iter().flatten().collect();
-        all.sort_by_key(|found| std::cmp::Reverse(found.at));
-        for found in all {
-            let action = runlog::action_at(&self.history.cache, found.at)?;
-            let Some(output) = action.outputs.get(&found.slot) else { continue };
-            if found.inside.is_some() && action.record.kind.as_deref() == Some(COLLECTOR) {
-                continue;
-            }
-            let place = match &found.inside {
-                Some(inside) => format!("{}{inside}", output.path),
-                None => output.path.clone(),
-            };
-            if place == path {
-                return Ok(Some((found.at, action)));
+        for (at, _) in bare.rmatch_indices('/') {
+            if let Some((action, slot)) = self.writer(&bare[..=at])? {
+                return Ok(Some(OutputAt { action, slot, inside: Some(bare[at + 1..].to_owned()) }));
             }
         }
         Ok(None)
+    }
+
+    /// Looks in the whole log for the latest action that gave `path` this content: where it is.
+    fn elsewhere(&self, path: &str, digest: &Digest) -> Result<Option<u64>, EngineError> {
+        let path = self.local(path);
+        let origins = self.origins()?;
+        let gave = origins.content(digest);
+        let folders = path.trim_end_matches('/').rmatch_indices('/').map(|(at, _)| &path[..=at]);
+        let mut found = None;
+        for place in std::iter::once(path.as_str()).chain(folders) {
+            let made = origins.made(place);
+            for at in made.iter().rev().filter(|at| gave.binary_search(at).is_ok()) {
+                if found.is_some_and(|found| found > *at) {
+                    break;
+                }
+                let action = self.action(*at)?;
+                let whole = place.len() == path.len();
+                let collector = action.record.kind.as_deref() == Some(COLLECTOR);
+                let gives = action.outputs.values().filter(|output| output.path == place).any(|output| match whole {
+                    true => output.digest == *digest,
+                    false if collector => false,
+                    false => self
+                        .manifest(&output.digest)
+                        .and_then(|files| files.files.get(&path[place.len()..]).copied())
+                        .is_some_and(|fact| fact.digest == *digest),
+                });
+                if gives {
+                    found = Some(*at);
+                    break;
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Returns where in the run log the action is that gave `path` this content, if it is none of this state.
@@ -331,25 +394,170 @@ impl<'h> RunRecords<'h> {
         if self.recorded(path)?.is_some_and(|(_, recorded)| recorded == *digest) {
             return Ok(None);
         }
-        Ok(self.elsewhere(path, digest)?.map(|(at, _)| at))
+        self.elsewhere(path, digest)
     }
+
+    /// Returns every place an action gave or read content at.
+    fn places_in(&self, action: &ActionView, digest: &Digest) -> Vec<(bool, String)> {
+        let collector = action.record.kind.as_deref() == Some(COLLECTOR);
+        let mut places = Vec::new();
+        for output in action.outputs.values() {
+            if output.digest == *digest {
+                places.push((true, output.path.clone()));
+            }
+            if output.is_directory()
+                && !collector
+                && let Some(manifest) = self.manifest(&output.digest)
+            {
+                let same = manifest.files.iter().filter(|(_, fact)| fact.digest == *digest);
+                places.extend(same.map(|(inside, _)| (true, format!("{}{inside}", output.path))));
+            }
+        }
+        if !collector {
+            let read = action.record.inputs.values().flatten().flatten().filter(|(_, read)| *read == digest);
+            places.extend(read.map(|(path, _)| (false, path.clone())));
+        }
+        places
+    }
+}
+
+/// Returns the slot by which an action writes exactly this path.
+fn writes(action: Rc<ActionView>, path: &str) -> Option<(Rc<ActionView>, String)> {
+    let slot = action.outputs.iter().find(|(_, output)| output.path == path).map(|(slot, _)| slot.clone())?;
+    Some((action, slot))
 }
 
 impl Records for RunRecords<'_> {
     fn files(&self, _path: &str, digest: &Digest) -> Result<Option<Arc<Manifest>>, EngineError> {
-        Ok(self.history.store.manifest(digest).ok().map(Arc::new))
+        Ok(self.manifest(digest))
     }
 
     fn maker(&self, path: &str, digest: &Digest) -> Result<Option<Rc<ActionView>>, EngineError> {
         if self.recorded(path)?.is_some_and(|(_, recorded)| recorded == *digest)
-            && let Some((number, _, _)) = self.output_at(path)
+            && let Some(OutputAt { action, .. }) = self.output_at(path)?
         {
-            return Ok(Some(Rc::clone(&self.actions[number])));
+            return Ok(Some(action));
         }
-        Ok(self.elsewhere(path, digest)?.map(|(_, action)| Rc::new(ActionView::from(action))))
+        self.elsewhere(path, digest)?.map(|at| self.action(at)).transpose()
     }
 
     fn digest_of(&self, path: &str) -> Result<Option<Digest>, EngineError> {
-        Ok(self.recorded(path)?.map(|(_, digest)| digest).or_else(|| self.read_by_some(path).map(|(_, digest)| digest)))
+        let recorded = match self.recorded(path)? {
+            None => self.read_by_some(path)?,
+            recorded => recorded,
+        };
+        Ok(recorded.map(|(_, digest)| digest))
+    }
+}
+
+impl State for RunRecords<'_> {
+    fn recorded(&self, path: &str) -> Result<Option<(String, Digest)>, EngineError> {
+        let Some(OutputAt { action, slot, inside }) = self.output_at(path)? else { return Ok(None) };
+        let output = &action.outputs[&slot];
+        // A path in a root stays as it is written.
+        let written = |directory: bool| match path.contains(':') {
+            true => format!("{}{}", path.trim_end_matches('/'), if directory { "/" } else { "" }),
+            false => output.path.clone(),
+        };
+        let Some(inside) = inside else { return Ok(Some((written(output.is_directory()), output.digest))) };
+        let Some(manifest) = self.manifest(&output.digest) else { return Ok(None) };
+        if let Some(fact) = manifest.files.get(&inside) {
+            return Ok(Some((path.trim_end_matches('/').to_owned(), fact.digest)));
+        }
+        let part = manifest.below(&inside);
+        Ok((!part.files.is_empty()).then(|| (format!("{}/", path.trim_end_matches('/')), part.digest())))
+    }
+
+    fn read_by_some(&self, path: &str) -> Result<Option<(String, Digest)>, EngineError> {
+        let bare = path.trim_end_matches('/');
+        for path in [bare, &format!("{bare}/")] {
+            let places = self.origins()?.read(path);
+            let found = match self.in_state(&places[places.len().saturating_sub(1)..])? {
+                latest if latest.is_empty() => self.in_state(&places)?,
+                latest => latest,
+            };
+            for at in found {
+                let action = self.action(at)?;
+                let digest = action.record.inputs.values().flatten().find_map(|files| files.get(path).copied());
+                if let Some(digest) = digest {
+                    return Ok(Some((path.to_owned(), digest)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn made_by_some(&self, path: &str) -> Result<Option<(String, Digest)>, EngineError> {
+        let bare = path.trim_end_matches('/');
+        for path in [bare, &format!("{bare}/")] {
+            for at in self.origins()?.made(path).into_iter().rev().take(FEW) {
+                let action = self.action(at)?;
+                if let Some(output) = action.outputs.values().find(|output| output.path == path) {
+                    return Ok(Some((path.to_owned(), output.digest)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn places(&self, digest: &Digest) -> Result<Vec<Place>, EngineError> {
+        let places = self.origins()?.content(digest);
+        let here = self.in_state(&places)?;
+        let is_here: BTreeSet<u64> = here.iter().copied().collect();
+        let rest = places.iter().rev().copied().filter(|at| !is_here.contains(at));
+        let mut found = Vec::new();
+        for at in here.iter().copied().chain(rest).take(MANY) {
+            let action = self.action(at)?;
+            for (made, path) in self.places_in(&action, digest) {
+                found.push(Place { path, made, here: is_here.contains(&at), run: action.run.clone() });
+            }
+        }
+        Ok(found)
+    }
+
+    fn of_key(&self, key: &Digest) -> Result<Option<Rc<ActionView>>, EngineError> {
+        let places = self.origins()?.key(key);
+        let here = self.in_state(&places)?;
+        for at in here.into_iter().chain(places.into_iter().rev().take(FEW)) {
+            let action = self.action(at)?;
+            if action.key == *key {
+                return Ok(Some(action));
+            }
+        }
+        Ok(None)
+    }
+
+    fn beginning(&self, digits: &str) -> Result<BTreeSet<Digest>, EngineError> {
+        let mut found = BTreeSet::new();
+        for at in self.origins()?.beginning(digits).into_iter().take(MANY) {
+            let action = self.action(at)?;
+            found.insert(action.key);
+            for output in action.outputs.values() {
+                found.insert(output.digest);
+                let files = output.is_directory().then(|| self.manifest(&output.digest)).flatten();
+                found.extend(files.iter().flat_map(|files| files.files.values().map(|fact| fact.digest)));
+            }
+            found.extend(action.record.inputs.values().flatten().flatten().map(|(_, digest)| *digest));
+        }
+        found.retain(|digest| digest.to_string().starts_with(digits));
+        Ok(found)
+    }
+
+    fn roots(&self) -> &BTreeMap<String, String> {
+        &self.roots
+    }
+
+    fn paths(&self) -> Result<BTreeSet<String>, EngineError> {
+        let mut paths = BTreeSet::new();
+        for at in self.map.whole()?.keys() {
+            let action = self.action(*at)?;
+            paths.extend(action.outputs.values().map(|output| output.path.clone()));
+            paths.extend(action.record.inputs.values().flatten().flat_map(BTreeMap::keys).cloned());
+        }
+        Ok(paths)
+    }
+
+    fn bytes(&self, digest: &Digest) -> Option<Vec<u8>> {
+        self.history.store.read(digest).ok()
     }
 }

@@ -50,7 +50,7 @@ struct Root {
 }
 
 /// Returns the number of the chunk that holds a stage, of `count`.
-fn chunk_of(stage: &str, count: usize) -> usize {
+pub(crate) fn chunk_of(stage: &str, count: usize) -> usize {
     let hash = blake3::hash(stage.as_bytes());
     u32::from_le_bytes(*hash.as_bytes().first_chunk().expect("32 bytes have 4")) as usize % count
 }

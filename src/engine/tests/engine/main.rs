@@ -12,6 +12,7 @@ mod domain;
 mod failures;
 mod gc;
 mod history;
+mod lineage;
 mod map;
 mod map_random;
 mod nothing;

@@ -169,7 +169,7 @@ fn what_reads_the_directory_sees_all_of_it_and_is_cut_off() {
         .map(|s| if s == "one" { "one" } else { "item" })
         .collect();
     assert_eq!(stages, ["item", "one"], "one file of a map comes from its item alone");
-    let impact = lab.engine().impact("src/b.txt").unwrap();
+    let impact = lab.engine().impact("src/b.txt", None).unwrap();
     let paths: BTreeSet<&str> = impact.nodes.iter().filter_map(|node| node.path.as_deref()).collect();
     assert!(["out/up/b.txt", "out/one", "out/all", "out/tree"].iter().all(|path| paths.contains(path)), "{paths:?}");
 }
@@ -471,7 +471,9 @@ stages:
     let document = lab.engine().lineage("out/all", None).unwrap();
     let files: BTreeSet<&str> = document.nodes.iter().filter_map(|node| node.file.as_deref()).collect();
     assert!(files.iter().all(|file| file.ends_with("logs/big.log")), "{files:?}");
-    assert!(lab.engine().impact("raw:big.log").unwrap().nodes.iter().any(|n| n.path.as_deref() == Some("out/all")));
+    assert!(
+        lab.engine().impact("raw:big.log", None).unwrap().nodes.iter().any(|n| n.path.as_deref() == Some("out/all"))
+    );
     fs::remove_dir_all(lab.path("cache/pieces")).unwrap();
     lab.settled();
     lab.write("logs/big.log", "");

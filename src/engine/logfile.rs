@@ -1,0 +1,99 @@
+//! The run log, open for reading entries here and there: a question about a few artifacts reads a few lines.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::error::EngineError;
+use crate::runlog::{self, ActionEntry, RunEntry};
+
+/// How much is read at once: most entries are shorter.
+const CHUNK: usize = 4096;
+
+/// The run log of a project.
+pub struct LogFile {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+#[derive(Deserialize)]
+struct Id {
+    run: String,
+}
+
+impl LogFile {
+    /// Opens the log of a cache folder; without one there is nothing to read.
+    ///
+    /// # Errors
+    /// It is there and cannot be opened.
+    pub fn open(cache: &Path) -> Result<Self, EngineError> {
+        let path = runlog::path_in(cache);
+        let file = match File::open(&path) {
+            Ok(file) => Some(file),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(EngineError::io("read", &path)(e)),
+        };
+        Ok(Self { path, file })
+    }
+
+    /// Reads the line that begins at `offset`, without its newline.
+    ///
+    /// # Errors
+    /// There is no whole line.
+    pub fn line(&self, offset: u64) -> Result<Vec<u8>, EngineError> {
+        let missing = || {
+            let error = io::Error::new(io::ErrorKind::UnexpectedEof, format!("no entry at byte {offset}"));
+            EngineError::io("read", &self.path)(error)
+        };
+        let file = self.file.as_ref().ok_or_else(missing)?;
+        let mut line = Vec::new();
+        loop {
+            let from = line.len();
+            line.resize(from + CHUNK.max(from), 0);
+            let read = file.read_at(&mut line[from..], offset + from as u64);
+            let read = read.map_err(EngineError::io("read", &self.path))?;
+            line.truncate(from + read);
+            if let Some(end) = line[from..].iter().position(|byte| *byte == b'\n') {
+                line.truncate(from + end);
+                return Ok(line);
+            }
+            if read == 0 {
+                return Err(missing());
+            }
+        }
+    }
+
+    fn entry<T: for<'de> Deserialize<'de>>(&self, offset: u64, what: &str) -> Result<T, EngineError> {
+        serde_json::from_slice(&self.line(offset)?).map_err(|e| {
+            let why = format!("the entry at byte {offset} is no {what}: {e}");
+            EngineError::io("read", &self.path)(io::Error::new(io::ErrorKind::InvalidData, why))
+        })
+    }
+
+    /// Reads the action that begins at `offset`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn action(&self, offset: u64) -> Result<ActionEntry, EngineError> {
+        self.entry(offset, "action")
+    }
+
+    /// Reads the run that begins at `offset`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn run(&self, offset: u64) -> Result<RunEntry, EngineError> {
+        self.entry(offset, "run")
+    }
+
+    /// Reads the id of the run that begins at `offset`, and nothing else of it.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn run_id(&self, offset: u64) -> Result<String, EngineError> {
+        Ok(self.entry::<Id>(offset, "run")?.run)
+    }
+}
