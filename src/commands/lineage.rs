@@ -36,7 +36,11 @@ fn ask(global: &Global, target: &str, about: &AboutArgs, direction: Direction) -
         Err(failure) => {
             let elsewhere = global.directory.is_some() || global.file.is_some() || about.run.is_some();
             let bundles = if elsewhere { Vec::new() } else { near(target, &here) };
-            return from_any(&bundles, target, &here, direction).unwrap_or(Err(failure));
+            return from_any(&bundles, target, &here, direction).unwrap_or_else(|| {
+                let hint =
+                    "enter the project or name it with `-C DIR`; or name its exported lineage with `--bundle PATH`";
+                Err(if elsewhere { failure } else { failure.help(hint) })
+            });
         }
     };
     let (target, run) = (place(target, &here, &project), about.run.as_deref());
@@ -161,12 +165,13 @@ impl<'a> Tree<'a> {
             let Some(node) = self.nodes.get(id) else { continue };
             let first = seen.insert(id);
             let children = self.next.get(id).map_or(&[][..], Vec::as_slice);
-            let again = if first || children.is_empty() { String::new() } else { paint.dim(" (above)") };
+            let shown = first || (children.is_empty() && node.kind == NodeType::Artifact);
+            let again = if shown { String::new() } else { paint.dim(" (above)") };
             let indent = match depth {
                 0..=DEEPEST => "  ".repeat(depth),
                 _ => format!("{}{} ", "  ".repeat(DEEPEST), paint.dim(&format!("[{depth}]"))),
             };
-            let _ = writeln!(out, "{indent}{}{again}", self.line(node));
+            let _ = writeln!(out, "{indent}{}{again}", self.line(node, first));
             if first {
                 for line in node.details.iter().flat_map(|details| self.details(details)) {
                     let _ = writeln!(out, "{indent}  {line}");
@@ -190,7 +195,7 @@ impl<'a> Tree<'a> {
         out
     }
 
-    fn line(&self, node: &Node) -> String {
+    fn line(&self, node: &Node, first: bool) -> String {
         let paint = self.screen.out;
         let verbose = self.screen.verbose;
         match node.kind {
@@ -212,6 +217,14 @@ impl<'a> Tree<'a> {
                     Some(format!(", {} in {}", decision.name(), self.document.as_of.as_deref()?))
                 };
                 let decided = node.details.as_deref().and_then(decided).unwrap_or_default();
+                if !first {
+                    let arrow = if self.direction == Direction::Up { '←' } else { '→' };
+                    return format!(
+                        "{} {}",
+                        paint.cyan(&format!("{arrow} {stage}")),
+                        paint.dim(&format!("key {}", text::digest(&key, verbose)))
+                    );
+                }
                 let params = node.params.as_ref().filter(|p| p.as_object().is_none_or(|o| !o.is_empty()));
                 let params = params.map(|p| format!("  {}", text::value(p, verbose))).unwrap_or_default();
                 let arrow = if self.direction == Direction::Up { '←' } else { '→' };

@@ -1,5 +1,6 @@
 //! Lineage questions to a project: its records are enough, the pipeline file is not read.
 
+use crate::bundle::Bundle;
 use crate::error::EngineError;
 use crate::lineage::Lineage;
 use crate::project::Project;
@@ -7,6 +8,16 @@ use crate::questions::{self, Question};
 use crate::records::{History, RunRecords};
 
 impl Project {
+    /// As [`crate::engine::Engine::bundle`].
+    ///
+    /// # Errors
+    /// Unknown run; records cannot be read.
+    pub fn bundle(&self, run: &str) -> Result<Bundle, EngineError> {
+        let history = History::open(&self.root, &self.cache())?;
+        let run = history.find(run)?;
+        Bundle::of(&history, run)
+    }
+
     /// As [`crate::engine::Engine::lineage`].
     ///
     /// # Errors

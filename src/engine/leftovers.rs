@@ -50,7 +50,7 @@ fn writer_of(path: &Path) -> Option<u32> {
     let name = path.file_name()?.to_str()?.strip_suffix(".tmp")?;
     let (name, pid) = name.rsplit_once('.')?;
     let kept = path.parent().is_some_and(|folder| folder.ends_with("cache/pipelines"));
-    let ours = ["stat", "clock", "index", "head"].contains(&name) || name.ends_with(".lock") || kept;
+    let ours = ["stat", "clock", "index", "head", "origins"].contains(&name) || name.ends_with(".lock") || kept;
     pid.parse().ok().filter(|_| ours)
 }
 

@@ -88,6 +88,9 @@ pub(crate) fn parts(target: &str) -> (&str, Option<&str>) {
 /// Fewest digits of a digest that are taken for one.
 const DIGITS: usize = 8;
 
+/// Larger files are no reports, and are not searched for a key.
+const LARGEST_REPORT: u64 = 64 << 20;
+
 /// A question to a state; files lie relative to `root`.
 pub(crate) struct Question<'a> {
     pub(crate) state: &'a dyn State,
@@ -136,17 +139,21 @@ impl Question<'_> {
             return self.find_digest(target, &name.to_ascii_lowercase());
         }
         let (state, past) = (self.state, self.past);
-        let on_disk = self.content(&path)?;
         let recorded = state.recorded(&path)?;
-        match (on_disk, recorded) {
+        // Of a past run, whatever lies there now.
+        if past {
+            let read = if recorded.is_none() { state.read_by_some(&path)? } else { None };
+            if let Some(known) = recorded.clone().or(read) {
+                return Ok(Found::new(known));
+            }
+        }
+        match (self.content(&path)?, recorded) {
             (Some(now), Some((path, then))) if now == then => Ok(Found::new((path, then))),
-            // Of a past run, whatever lies there now.
-            (_, Some(recorded)) if past => Ok(Found::new(recorded)),
             (None, Some(recorded)) => Ok(Found::new(recorded)),
             (Some(now), recorded) => {
                 let read = state.read_by_some(&path)?;
                 if let Some((path, then)) = &read
-                    && (*then == now || past)
+                    && *then == now
                 {
                     return Ok(Found::new((path.clone(), *then)));
                 }
@@ -217,6 +224,9 @@ impl Question<'_> {
     /// A report whose bytes were changed may still carry its key.
     fn find_carried(&self, path: &str, now: &Digest) -> Result<Option<Found>, EngineError> {
         let place = self.root.join(path);
+        if !std::fs::metadata(&place).is_ok_and(|meta| meta.is_file() && meta.len() <= LARGEST_REPORT) {
+            return Ok(None);
+        }
         let key = std::fs::read(&place).ok().and_then(|bytes| carried::key(&bytes));
         let Some(key) = key else { return Ok(None) };
         let Some(action) = self.state.of_key(&key)? else { return Ok(None) };

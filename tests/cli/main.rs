@@ -7,6 +7,7 @@ mod first_steps;
 mod history;
 mod incremental;
 mod interrupt;
+mod lineage;
 mod shapes;
 mod shipped;
 mod support;
