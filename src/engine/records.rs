@@ -307,13 +307,19 @@ impl<'h> RunRecords<'h> {
         Ok(found)
     }
 
+    /// Returns that of the places (ascending) which is of this state and of the same stage as the latest.
+    fn of_same_stage(&self, places: &[u64]) -> Result<Option<u64>, EngineError> {
+        let Some(latest) = places.last() else { return Ok(None) };
+        let entry = self.map.entry(&self.action(*latest)?.stage)?;
+        Ok(entry.map(|(at, _)| at).filter(|at| places.binary_search(at).is_ok()))
+    }
+
     /// Returns the action of this state that wrote exactly this path.
     fn writer(&self, path: &str) -> Result<Option<(Rc<ActionView>, String)>, EngineError> {
         let places = self.origins()?.made(path);
-        // The latest that wrote it nearly always is of this state.
-        if let Some(at) = places.last()
-            && self.map.entry(&self.action(*at)?.stage)?.is_some_and(|(here, _)| here == *at)
-            && let Some(found) = writes(self.action(*at)?, path)
+        // Nearly always the stage that wrote it last is the one that wrote it in this state.
+        if let Some(at) = self.of_same_stage(&places)?
+            && let Some(found) = writes(self.action(at)?, path)
         {
             return Ok(Some(found));
         }
@@ -472,9 +478,9 @@ impl State for RunRecords<'_> {
         let bare = path.trim_end_matches('/');
         for path in [bare, &format!("{bare}/")] {
             let places = self.origins()?.read(path);
-            let found = match self.in_state(&places[places.len().saturating_sub(1)..])? {
-                latest if latest.is_empty() => self.in_state(&places)?,
-                latest => latest,
+            let found = match self.of_same_stage(&places)? {
+                Some(at) => vec![at],
+                None => self.in_state(&places)?,
             };
             for at in found {
                 let action = self.action(at)?;
