@@ -36,10 +36,12 @@ fn ask(global: &Global, target: &str, about: &AboutArgs, direction: Direction) -
         Err(failure) => {
             let elsewhere = global.directory.is_some() || global.file.is_some() || about.run.is_some();
             let bundles = if elsewhere { Vec::new() } else { near(target, &here) };
-            return from_any(&bundles, target, &here, direction).unwrap_or_else(|| {
-                let hint =
-                    "enter the project or name it with `-C DIR`; or name its exported lineage with `--bundle PATH`";
-                Err(if elsewhere { failure } else { failure.help(hint) })
+            let hint = "enter the project or name it with `-C DIR`; or name its exported lineage with `--bundle PATH`";
+            return from_any(&bundles, target, &here, direction).unwrap_or_else(|| match failure {
+                Failure::Engine(error @ EngineError::NoProject(_)) if !elsewhere => {
+                    Err(Failure::usage(error).help(hint))
+                }
+                other => Err(other),
             });
         }
     };
