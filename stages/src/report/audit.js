@@ -28,7 +28,7 @@
   const row = (dl, name, ...values) => {
     dl.append(make("dt", name));
     const dd = make("dd");
-    values.forEach((value, i) => { if (i) dd.append(make("br")); dd.append(value); });
+    values.forEach((value) => { const line = make("div"); line.append(value); dd.append(line); });
     dl.append(dd);
   };
   const quote = (text) => "'" + text.replaceAll("'", "'\\''") + "'";
@@ -149,12 +149,15 @@
     if (digest) row(dl, "content (blake3)", code(digest));
     if (button.dataset.key) row(dl, "key in the file", code(button.dataset.key));
     if (found) before(found.id).map((id) => nodes.get(id)).filter((n) => n.type === "action").forEach((n) => stage(dl, n));
+    // A file that is in no document still names the action that made it.
+    const maker = !found && [...nodes.values()].find((n) => n.key && n.key === button.dataset.key);
+    if (maker) stage(dl, maker);
     body.append(make("p", "To check it:"));
     const pointer = where.startsWith("/");
     command("logweir lineage " + quote(pointer ? origin : path));
     if (plus) command("logweir lineage " + quote(plus));
     command("logweir verify " + quote(path));
-    if (found) story(found.id);
+    if (found || maker) story((found || maker).id);
     else body.append(make("p", "This page carries no lineage document about " + path + ": the command prints it.", "muted"));
   };
   const drawn = (shape) => {

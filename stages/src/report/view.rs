@@ -21,6 +21,7 @@ pub(super) struct View {
     gain: Vec<Piece>,
     pictures: Vec<Picture>,
     threshold: Vec<Piece>,
+    confusion: Vec<(String, Vec<Piece>)>,
     folds: Vec<FoldRow>,
     split: Piece,
     types: Vec<TypeRow>,
@@ -210,6 +211,7 @@ impl View {
             gain: gain(metrics, d),
             pictures,
             threshold: threshold(metrics, d),
+            confusion: confusion(d),
             folds: folds(d),
             split: d.at("/split/method", Form::Plain),
             types: types(metrics, d),
@@ -398,6 +400,18 @@ fn threshold(metrics: &Metrics, d: Document<'_>) -> Vec<Piece> {
         say.extend(around("", d.at("/threshold/above", Form::Short), " decides alike."));
     }
     say
+}
+
+/// Decisions against labels, a row per label.
+fn confusion(d: Document<'_>) -> Vec<(String, Vec<Piece>)> {
+    if !d.has("/confusion") {
+        return Vec::new();
+    }
+    let row = |(label, members): (&str, [&str; 2])| {
+        let cells = members.map(|member| d.at(&format!("/confusion/{member}"), Form::Count));
+        (label.to_owned(), cells.to_vec())
+    };
+    [("anomalous", ["tp", "fn"]), ("normal", ["fp", "tn"])].map(row).into()
 }
 
 fn folds(d: Document<'_>) -> Vec<FoldRow> {
