@@ -19,6 +19,7 @@ use crate::featurize::{Features, Group};
 use crate::support::conformal::{Conformal, quantile};
 use crate::support::learning::{Rows, nulls, numbers, read_json, write_json, write_scores};
 use crate::support::metrics::{average_precision, roc_auc};
+use crate::support::provenance::Provenance;
 use crate::support::sparse::Csr;
 use crate::support::traces::{Fold, Templates, Traces};
 use network::Weights;
@@ -145,6 +146,7 @@ impl Stage for Autoencoder {
         let features = cx.input("features")?;
         let rows = Rows::read(features, cx.input("labels")?, cx.input("split")?, &self.0.groups)?;
         let (model, report) = (cx.output("model")?, cx.output("report")?);
+        let provenance = Provenance::of(cx, "autoencoder");
         let Some(benign) = benign_label(&rows) else {
             let why = "no train session is labelled normal, and none is unlabelled";
             cx.warn(format!("the autoencoder is not trained: {why}"));
@@ -152,7 +154,7 @@ impl Stage for Autoencoder {
             let columns = ["error", "z", "bounded"].map(|name| nulls(name, n));
             write_scores(&model.join("scores.parquet"), &rows.matrix, columns.to_vec())?;
             write_json(&model.join("card.json"), &json!({"trained": false, "why_not": why, "parameters": self.0}))?;
-            return write_json(report, &json!({"trained": false, "why_not": why}));
+            return write_json(report, &json!({"trained": false, "why_not": why, "provenance": provenance}));
         };
         let traces = match (cx.optional("sessions"), cx.optional("templates")) {
             (Some(sessions), Some(templates)) if self.0.censored_copies > 0 => {
@@ -203,7 +205,9 @@ impl Stage for Autoencoder {
             "reference_fold": reference_fold.name(),
         });
         write_json(&model.join("card.json"), &card)?;
-        write_json(report, &validation_report(&rows, &session_error, threshold, self.0.threshold, &reference))
+        let mut about = validation_report(&rows, &session_error, threshold, self.0.threshold, &reference);
+        about["provenance"] = json!(provenance);
+        write_json(report, &about)
     }
 }
 

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plots;
 use crate::support::metrics::{Confusion, Step, steps};
+use crate::support::provenance::Provenance;
 use crate::support::scoretable::{Fold, ScoreTable};
 use bootstrap::{Member, Resampled, Sample, interval, resample, wilson};
 use document::{
@@ -163,8 +164,9 @@ impl Stage for Evaluate {
             cx.warn(why.clone());
         }
         let evaluation = Evaluation { params: &self.0, scores: &judged, decided: &decided };
-        let (metrics, test) =
-            cx.in_pool(|| evaluation.metrics(&summary, sequences.as_ref(), types.as_ref(), cx.key.to_string()))?;
+        let (metrics, test) = cx.in_pool(|| {
+            evaluation.metrics(&summary, sequences.as_ref(), types.as_ref(), Provenance::of(cx, "evaluate"))
+        })?;
         cx.check_cancelled()?;
 
         let file = File::create(cx.output("metrics")?).context("cannot create metrics.json")?;
@@ -290,7 +292,7 @@ impl Evaluation<'_> {
         summary: &Summary,
         sequences: Option<&Sequences>,
         types: Option<&BTreeMap<String, String>>,
-        key: String,
+        provenance: Provenance,
     ) -> (Metrics, Vec<usize>) {
         let scores = self.scores;
         let all: Vec<usize> = (0..scores.len()).collect();
@@ -361,7 +363,8 @@ impl Evaluation<'_> {
                 seed: self.params.seed,
                 ranking: "raw scores; equal scores are one step".to_owned(),
             },
-            key,
+            key: provenance.key.clone(),
+            provenance,
         };
         (metrics, test)
     }
@@ -558,6 +561,7 @@ impl Evaluation<'_> {
             split: metrics.split.method.clone(),
             sessions: test.len(),
             anomalies,
+            stage: metrics.provenance.stage.clone(),
         };
         let documents = [&metrics.lgbm, &metrics.ae, &metrics.profile, &metrics.fusion];
         let curves: Vec<plots::Curve> = self

@@ -21,6 +21,7 @@ use crate::featurize::{Features, Group};
 use crate::support::isotonic::Isotonic;
 use crate::support::learning::{Rows, nulls, numbers, read_json, write_json, write_scores};
 use crate::support::metrics::{Confusion, average_precision, roc_auc, steps};
+use crate::support::provenance::Provenance;
 use crate::support::sparse::Csr;
 use crate::support::traces::{Fold, Templates, Traces, read_types};
 use train::Trained;
@@ -167,9 +168,10 @@ impl Stage for Lightgbm {
         let rows = Rows::read(features, cx.input("labels")?, cx.input("split")?, &self.0.groups)?;
         let model = cx.output("model")?;
         let report = cx.output("report")?;
+        let provenance = Provenance::of(cx, "lightgbm");
         if let Some(why) = untrainable(&rows) {
             cx.warn(format!("LightGBM is not trained: {why}"));
-            return write_untrained(&self.0, &rows, &why, model, report);
+            return write_untrained(&self.0, &rows, &why, model, report, &provenance);
         }
         let types = cx.optional("types").map(read_types).transpose()?.unwrap_or_default();
         let traces = match (cx.optional("sessions"), cx.optional("templates")) {
@@ -179,7 +181,7 @@ impl Stage for Lightgbm {
             _ => None,
         };
         let trained = train::train(cx, &self.0, features, &rows, &types, traces.as_ref())?;
-        write_trained(&self.0, &rows, &trained, model, report)
+        write_trained(&self.0, &rows, &trained, model, report, &provenance)
     }
 }
 
@@ -204,13 +206,20 @@ fn training_card(rows: &Rows) -> serde_json::Value {
     })
 }
 
-fn write_untrained(params: &LightgbmParams, rows: &Rows, why: &str, model: &Path, report: &Path) -> anyhow::Result<()> {
+fn write_untrained(
+    params: &LightgbmParams,
+    rows: &Rows,
+    why: &str,
+    model: &Path,
+    report: &Path,
+    provenance: &Provenance,
+) -> anyhow::Result<()> {
     let n = rows.matrix.rows.len();
     let columns = ["raw", "p", "raw_oof", "raw_lto"].map(|name| nulls(name, n));
     write_scores(&model.join("scores.parquet"), &rows.matrix, columns.to_vec())?;
     let card = json!({"trained": false, "why_not": why, "parameters": params, "training": training_card(rows)});
     write_json(&model.join("card.json"), &card)?;
-    write_json(report, &json!({"trained": false, "why_not": why}))
+    write_json(report, &json!({"trained": false, "why_not": why, "provenance": provenance}))
 }
 
 fn write_trained(
@@ -219,6 +228,7 @@ fn write_trained(
     trained: &Trained,
     model: &Path,
     report: &Path,
+    provenance: &Provenance,
 ) -> anyhow::Result<()> {
     let path = model.join("model.txt");
     std::fs::write(&path, &trained.text)?;
@@ -251,7 +261,8 @@ fn write_trained(
         "importance_gain": importance,
     });
     write_json(&model.join("card.json"), &card)?;
-    write_json(report, &json!({"trained": true, "rounds": trained.rounds, "validation": validation}))
+    let about = json!({"trained": true, "rounds": trained.rounds, "validation": validation, "provenance": provenance});
+    write_json(report, &about)
 }
 
 /// Metrics of session scores on validation: ranking by the raw margin, the quality of `p` as a probability.

@@ -1,8 +1,8 @@
 //! The pictures of a report: ROC, precision-recall, confusion matrix, distribution of scores.
 //!
 //! Owns: what a picture shows. `canvas` owns pixels, fonts and PNG files; `frame` owns axes. Every picture says which
-//! data it speaks of (real or simulated), the split and the number of sessions, and carries the key of the action
-//! that drew it in a PNG text chunk; it holds no time. Equal data give equal bytes: the fonts are embedded, and text
+//! data it speaks of (real or simulated), the split and the number of sessions, in the picture and in its PNG text
+//! chunks, which also carry the key of the action that drew it; it holds no time. Equal data give equal bytes: the fonts are embedded, and text
 //! is laid out without help of the system.
 
 mod canvas;
@@ -15,7 +15,7 @@ pub use confusion::confusion;
 pub use curves::{precision_recall, roc};
 pub use histogram::histogram;
 
-pub(crate) use canvas::grouped;
+pub(crate) use canvas::{grouped, key_of_png};
 
 use crate::support::metrics::Step;
 
@@ -32,6 +32,8 @@ pub struct Caption {
     pub sessions: usize,
     /// Of these, anomalous.
     pub anomalies: usize,
+    /// Kind of the stage that draws.
+    pub stage: String,
 }
 
 impl Caption {

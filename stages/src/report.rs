@@ -1,32 +1,42 @@
 //! The `report` kind: one self-contained page for people.
 //!
 //! Owns: which numbers a reader sees, and where each comes from. The page holds everything it shows (style, pictures,
-//! the graph), needs no network and no script, follows the reader's light or dark setting, prints, and carries the key
-//! of the action that made it; it holds no time. `view` makes the data of the page, `origin` reads the lineage
+//! the graph), needs no network, follows the reader's light or dark setting, prints, and carries the key of the action
+//! that made it; it holds no time. A click on a number shows where it came from: `audit.js`, the only script that the
+//! page lets run; without it every number still says its place in its tooltip, and all that is known is in the page.
+//! `shown` ties each value to its place, `view` makes the data of the page, `origin` reads the lineage
 //! document, `page.html` is the template.
 
 mod base64;
 mod origin;
+mod shown;
 mod view;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
+use logweir_engine::digest::Digest;
 use logweir_engine::stage::{ParamError, Params, Slot, Stage, StageContext, StageKind, make, schema_of};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::evaluate::document::Metrics;
+use crate::plots;
+use crate::support::provenance::Provenance;
 use crate::support::scoretable::{Fold, ScoreTable};
-use view::{Alert, Picture, View};
+use shown::{Document, Form, Piece};
+use view::{Alert, Frame, Picture, View};
 
 /// Largest page, bytes: one that mail programs and browsers still open at once.
 const LARGEST: usize = 2_000_000;
+
+/// The script of the page; its hash is the only one that the page lets run.
+const SCRIPT: &str = include_str!("report/audit.js");
 
 /// Returns the kind.
 pub fn kind() -> StageKind {
@@ -38,12 +48,12 @@ pub fn kind() -> StageKind {
         Slot::file("pr", "precision-recall curves (evaluate)"),
         Slot::file("cm", "confusion matrix (evaluate)"),
         Slot::file("histogram", "distribution of the fused score (evaluate)").optional(),
-        Slot::file("origin", "`lineage:` of the metrics: where each number comes from").optional(),
+        Slot::files("origin", "`lineage:` of metrics and ensemble: where each number comes from").optional(),
     ];
     StageKind {
         name: "report",
         about: "one self-contained HTML page: numbers, plots, the graph, where each number comes from, alerts",
-        version: 1,
+        version: 2,
         code: crate::code("report"),
         inputs: INPUTS,
         outputs: const { &[Slot::file("page", "the page, HTML")] },
@@ -90,17 +100,30 @@ impl From<ReportParams> for Report {
 impl Stage for Report {
     fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
         let path = cx.input("metrics")?;
-        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        let metrics: Metrics = serde_json::from_reader(BufReader::new(file))
-            .with_context(|| format!("{} is no metrics.json", path.display()))?;
+        let bytes = std::fs::read(path).with_context(|| format!("cannot open {}", path.display()))?;
+        let malformed = || format!("{} is no metrics.json", path.display());
+        let json: Value = serde_json::from_slice(&bytes).with_context(malformed)?;
+        let metrics: Metrics = serde_json::from_slice(&bytes).with_context(malformed)?;
+        let metrics_path = logical(cx, "metrics");
         let scores = ScoreTable::read(cx.input("scores")?)?;
-        let alerts = top_alerts(cx.input("ensemble")?, &scores, self.0.alerts)?;
-        let origin = cx.optional("origin").map(origin::Origin::read).transpose()?;
+        let ensemble = (cx.input("ensemble")?, logical(cx, "ensemble"));
+        let alerts = top_alerts(ensemble, (&scores, logical(cx, "scores")), self.0.alerts)?;
+        let origin = origin::Origin::read(cx.inputs("origin"), metrics_path)?;
         let pictures = ["roc", "pr", "cm", "histogram"]
             .iter()
-            .filter_map(|slot| cx.optional(slot).map(|path| picture(slot, path)))
+            .filter_map(|slot| cx.optional(slot).map(|path| picture(slot, path, logical(cx, slot))))
             .collect::<anyhow::Result<Vec<_>>>()?;
-        let view = View::new(&self.0.title, &metrics, alerts, pictures, origin.as_ref(), cx.key.to_string());
+        let provenance = serde_json::to_string_pretty(&Provenance::of(cx, "report"))?;
+        let frame = Frame {
+            title: &self.0.title,
+            key: cx.key.to_string(),
+            provenance: origin::harmless(&provenance),
+            metrics_digest: Digest::of_bytes(&bytes).to_string(),
+            script: SCRIPT,
+            script_hash: base64::encode(&Sha256::digest(SCRIPT.as_bytes())),
+        };
+        let document = Document { path: metrics_path, json: &json };
+        let view = View::new(frame, &metrics, document, alerts, pictures, origin.as_ref());
         let page = render(&view)?;
         ensure!(
             page.len() < LARGEST,
@@ -143,7 +166,12 @@ fn value(json: serde_json::Value) -> minijinja::Value {
     }
 }
 
-fn picture(slot: &str, path: &Path) -> anyhow::Result<Picture> {
+/// The path of an input as written in pipeline.yaml.
+fn logical<'a>(cx: &'a StageContext<'_>, slot: &str) -> &'a str {
+    cx.inputs(slot).first().map_or("", |file| &file.logical)
+}
+
+fn picture(slot: &str, path: &Path, logical: &str) -> anyhow::Result<Picture> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot open {}", path.display()))?;
     let about = match slot {
         "roc" => "ROC curves of all models with their operating points",
@@ -151,12 +179,22 @@ fn picture(slot: &str, path: &Path) -> anyhow::Result<Picture> {
         "cm" => "confusion matrix of the fused decision",
         _ => "distribution of the fused score by label",
     };
-    Ok(Picture { about: about.to_owned(), data: format!("data:image/png;base64,{}", base64::encode(&bytes)) })
+    Ok(Picture {
+        about: about.to_owned(),
+        data: format!("data:image/png;base64,{}", base64::encode(&bytes)),
+        path: logical.to_owned(),
+        key: plots::key_of_png(&bytes).with_context(|| format!("{} is no PNG", path.display()))?.unwrap_or_default(),
+        digest: Digest::of_bytes(&bytes).to_string(),
+    })
 }
 
 /// Reads the decisions and returns the alerts of the test fold (where there is none: all) with the highest scores, ties
 /// by session id.
-fn top_alerts(path: &Path, scores: &ScoreTable, count: usize) -> anyhow::Result<Vec<Alert>> {
+fn top_alerts(
+    (path, ensemble): (&Path, &str),
+    (scores, table): (&ScoreTable, &str),
+    count: usize,
+) -> anyhow::Result<Vec<Alert>> {
     let place = || format!("in {}", path.display());
     let mut reader = csv::Reader::from_path(path).with_context(place)?;
     let header = reader.headers().with_context(place)?.clone();
@@ -185,23 +223,33 @@ fn top_alerts(path: &Path, scores: &ScoreTable, count: usize) -> anyhow::Result<
     }
     ensure!(rows == scores.len(), "{} has {rows} sessions, the table of scores {}", path.display(), scores.len());
     found.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.2[id].cmp(&b.2[id])));
-    let number = |text: &str, decimals: usize| {
-        text.parse::<f64>().map_or_else(|_| "–".to_owned(), |v| format!("{v:.decimals$}"))
-    };
-    let alerts = found.into_iter().take(count).map(|(value, row, record)| Alert {
-        session: record[id].to_owned(),
-        time: record[time].replace('T', " ").replace('Z', ""),
-        fold: scores.fold[row].name().to_owned(),
-        score: format!("{value:.4}"),
-        p_lgbm: number(&record[p_lgbm], 4),
-        z_ae: number(&record[z_ae], 1),
-        label: match &record[label] {
+    let alerts = found.into_iter().take(count).map(|(_, row, record)| {
+        // The header is row 1.
+        let at = |column: usize, form: Form| shown::cell(ensemble, row + 2, column + 1, &record[column], form);
+        let word = match &record[label] {
             "1" => "anomalous",
             "0" => "normal",
             _ => "unknown",
+        };
+        let of_table = |column: &str, text: &str| Piece {
+            text: text.to_owned(),
+            origin: format!("{table}#row={};column={column}", row + 1),
+            exact: text.to_owned(),
+            ..Piece::default()
+        };
+        Alert {
+            session: at(id, Form::Plain),
+            time: at(time, Form::Time),
+            fold: of_table("fold", scores.fold[row].name()),
+            score: at(score, Form::Decimals(4)),
+            p_lgbm: at(p_lgbm, Form::Decimals(4)),
+            z_ae: at(z_ae, Form::Decimals(1)),
+            label: Piece { text: word.to_owned(), ..at(label, Form::Plain) },
+            reason: match scores.reason[row].as_str() {
+                "" => shown::plain("–"),
+                reason => of_table("reason", reason),
+            },
         }
-        .to_owned(),
-        reason: scores.reason[row].clone(),
     });
     Ok(alerts.collect())
 }

@@ -74,6 +74,13 @@ fn a_simulated_log_goes_all_the_way_and_only_changes_run_again() {
         logweir(&project, &logs, &["lineage", "reports/metrics.json#/fusion/average_precision", "--json"]).ok();
     let lineage = lineage.json();
     assert_eq!(lineage["value"], metrics["fusion"]["average_precision"]);
+    // Reports carry the key of the action that made them.
+    for (report, stage) in [("metrics", "evaluate"), ("lgbm_val", "train_lgbm"), ("ae_val", "train_ae")] {
+        let report: serde_json::Value = serde_json::from_str(&project.read(&format!("reports/{report}.json"))).unwrap();
+        let made_by = lineage["nodes"].as_array().unwrap().iter().find(|n| n["stage"] == stage).unwrap();
+        assert_eq!(report["provenance"]["key"], made_by["key"], "{stage}");
+        assert_eq!(report["provenance"]["stage"], made_by["action"], "{stage}");
+    }
     let source = lineage["nodes"].as_array().unwrap().iter().find(|n| n["path"] == "raw:HDFS.log").unwrap();
     assert_eq!(source["file"], logs.canonicalize().unwrap().join("HDFS.log").display().to_string());
     logweir(&project, &logs, &["verify"]).ok();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bootstrap::Sample;
 use super::threshold::Objective;
+use crate::support::provenance::Provenance;
 
 /// Metrics of the anomaly scores of one run. Rates and metrics are shares in 0..1, reported on the test fold at
 /// thresholds chosen on the validation fold; null where the labels (or the model) they need are missing.
@@ -47,6 +48,8 @@ pub struct Metrics {
     pub method: Method,
     /// Key of the action that wrote this file.
     pub key: String,
+    /// Where this file comes from.
+    pub provenance: Provenance,
 }
 
 /// What was scored.

@@ -116,6 +116,9 @@ fn reports_the_test_fold_at_the_threshold_of_the_validation_fold() {
     assert_eq!(run.metrics["dataset"]["source"], "simulated");
     assert_eq!(run.metrics["split"]["method"], "chronological");
     assert_eq!(run.metrics["key"], Digest::of_bytes(b"key").to_string());
+    assert_eq!(run.metrics["provenance"]["key"], run.metrics["key"]);
+    assert_eq!(run.metrics["provenance"]["stage"], "evaluate");
+    assert_eq!(run.metrics["provenance"]["inputs"]["scores"], json!(["scores.parquet"]));
     let low = run.number("/fusion/ci95/recall/0");
     assert!(low < 2.0 / 3.0 && run.number("/fusion/ci95/recall/1") > 2.0 / 3.0);
 }

@@ -12,8 +12,12 @@ use plotters::prelude::*;
 use plotters::style::FontDesc;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::Caption;
+
 /// How many drawn pixels make one of the picture, in each direction.
 const OVERSAMPLE: u32 = 2;
+/// Keyword of the PNG text chunk that holds the key of the action that drew a picture.
+const KEY_CHUNK: &str = "logweir-key";
 const FONT: &str = "logweir sans";
 
 /// Ink and lines.
@@ -43,11 +47,12 @@ pub(super) struct Canvas<'a> {
     area: DrawingArea<BitMapBackend<'a>, Shift>,
 }
 
-/// Draws a picture of `width` x `height` pixels and writes it as PNG with the key in a text chunk.
+/// Draws a picture of `width` x `height` pixels and writes it as PNG with its origin in text chunks.
 pub(super) fn picture(
     path: &Path,
     (width, height): (u32, u32),
     key: &str,
+    caption: &Caption,
     draw: impl FnOnce(&Canvas<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     load_fonts()?;
@@ -59,7 +64,7 @@ pub(super) fn picture(
         draw(&Canvas { area })?;
     }
     let small = shrink(&pixels, width as usize, height as usize);
-    write_png(path, (width, height), &small, key).with_context(|| format!("cannot write {}", path.display()))
+    write_png(path, (width, height), &small, key, caption).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Averages each block of drawn pixels.
@@ -83,16 +88,36 @@ fn shrink(pixels: &[u8], width: usize, height: usize) -> Vec<u8> {
     out
 }
 
-fn write_png(path: &Path, (width, height): (u32, u32), pixels: &[u8], key: &str) -> anyhow::Result<()> {
+fn write_png(
+    path: &Path,
+    (width, height): (u32, u32),
+    pixels: &[u8],
+    key: &str,
+    caption: &Caption,
+) -> anyhow::Result<()> {
     let mut encoder = png::Encoder::new(BufWriter::new(File::create(path)?), width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.set_compression(png::Compression::Balanced);
-    encoder.add_text_chunk("logweir-key".to_owned(), key.to_owned())?;
+    encoder.add_text_chunk(KEY_CHUNK.to_owned(), key.to_owned())?;
+    encoder.add_text_chunk("logweir-stage".to_owned(), caption.stage.clone())?;
+    encoder.add_text_chunk("Software".to_owned(), "logweir".to_owned())?;
+    // International text: the name of the data may be in any script.
+    encoder.add_itxt_chunk("Description".to_owned(), caption.line())?;
     let mut writer = encoder.write_header()?;
     writer.write_image_data(pixels)?;
     writer.finish()?;
     Ok(())
+}
+
+/// Returns the key that a PNG of a stage carries, if it has one.
+///
+/// # Errors
+/// The bytes are no PNG.
+pub(crate) fn key_of_png(bytes: &[u8]) -> anyhow::Result<Option<String>> {
+    let reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info()?;
+    let texts = &reader.info().uncompressed_latin1_text;
+    Ok(texts.iter().find(|text| text.keyword == KEY_CHUNK).map(|text| text.text.clone()))
 }
 
 fn load_fonts() -> anyhow::Result<()> {

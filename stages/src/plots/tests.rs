@@ -3,7 +3,14 @@ use crate::evaluate::document::Confusion;
 use crate::support::metrics::{average_precision_of, roc_auc_of, steps};
 
 fn caption() -> Caption {
-    Caption { dataset: "HDFS".into(), simulated: false, split: "chronological".into(), sessions: 60, anomalies: 6 }
+    Caption {
+        dataset: "HDFS".into(),
+        simulated: false,
+        split: "chronological".into(),
+        sessions: 60,
+        anomalies: 6,
+        stage: "evaluate".into(),
+    }
 }
 
 fn curve(name: &'static str, noise: u32) -> Curve {
@@ -27,7 +34,8 @@ fn chunks(path: &std::path::Path) -> (Vec<(String, String)>, (u32, u32)) {
     let reader = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(path).unwrap())).read_info().unwrap();
     let info = reader.info();
     assert!(info.uncompressed_latin1_text.iter().all(|t| !t.keyword.contains("ime")));
-    let texts = info.uncompressed_latin1_text.iter().map(|t| (t.keyword.clone(), t.text.clone())).collect();
+    let mut texts: Vec<_> = info.uncompressed_latin1_text.iter().map(|t| (t.keyword.clone(), t.text.clone())).collect();
+    texts.extend(info.utf8_text.iter().map(|t| (t.keyword.clone(), t.get_text().unwrap())));
     (texts, (info.width, info.height))
 }
 
@@ -45,8 +53,17 @@ fn every_picture_carries_its_key_and_equal_data_give_equal_bytes() {
         ["roc", "pr", "cm", "h"].map(path)
     };
     for (a, b) in draw("a").iter().zip(draw("b")) {
-        assert_eq!(chunks(a), (vec![("logweir-key".to_owned(), "abc".to_owned())], (1400, 1040)));
+        let description = "HDFS (real data) · chronological split, test fold · n = 60 sessions, 6 anomalous";
+        let texts = [
+            ("logweir-key", "abc"),
+            ("logweir-stage", "evaluate"),
+            ("Software", "logweir"),
+            ("Description", description),
+        ];
+        let texts = texts.map(|(keyword, text)| (keyword.to_owned(), text.to_owned())).to_vec();
+        assert_eq!(chunks(a), (texts, (1400, 1040)));
         let bytes = std::fs::read(a).unwrap();
+        assert_eq!(key_of_png(&bytes).unwrap().as_deref(), Some("abc"));
         assert_eq!(bytes, std::fs::read(b).unwrap());
         assert!(bytes.len() < 200_000, "{} has {} bytes", a.display(), bytes.len());
     }

@@ -1,16 +1,31 @@
 //! The lineage document as a reader sees it: a graph of stages, and a table of artifacts with their makers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use anyhow::Context as _;
+use logweir_engine::digest::Digest;
 use logweir_engine::draw;
 use logweir_engine::lineage::{Lineage, Node, NodeType};
+use logweir_engine::stage::InputFile;
 use serde::Serialize;
+
+use super::view::Embedded;
+
+/// Writes JSON so that it cannot end the element of a page it lies in; it stays the same JSON.
+pub(super) fn harmless(json: &str) -> String {
+    json.replace('<', "\\u003c")
+}
+
+/// Largest lineage documents that the page carries, bytes together.
+const LARGEST: usize = 500_000;
 
 /// Where the numbers come from.
 pub(super) struct Origin {
+    /// All documents in one graph, about the artifact of the first.
     lineage: Lineage,
+    documents: Vec<Embedded>,
+    /// How many nodes there are, where they are too many to show.
+    too_large: Option<usize>,
 }
 
 /// A row of the table of artifacts.
@@ -33,15 +48,57 @@ pub(super) struct Action {
 }
 
 impl Origin {
-    /// Reads a lineage document.
+    /// Reads lineage documents; the picture is of the one about `target`. `None` where there are none.
     ///
     /// # Errors
-    /// The file cannot be read.
-    pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read(path).with_context(|| format!("cannot open {}", path.display()))?;
-        let lineage =
-            serde_json::from_slice(&text).with_context(|| format!("{} is no lineage document", path.display()))?;
-        Ok(Self { lineage })
+    /// A file cannot be read, or is no lineage document.
+    pub(super) fn read(files: &[InputFile], target: &str) -> anyhow::Result<Option<Self>> {
+        let mut documents: Vec<(Lineage, Embedded)> = Vec::new();
+        for InputFile { path, .. } in files {
+            let text = std::fs::read_to_string(path).with_context(|| format!("cannot open {}", path.display()))?;
+            let lineage: Lineage =
+                serde_json::from_str(&text).with_context(|| format!("{} is no lineage document", path.display()))?;
+            let embedded = Embedded {
+                target: lineage.target.clone(),
+                digest: Digest::of_bytes(text.as_bytes()).to_string(),
+                text: harmless(&text),
+            };
+            documents.push((lineage, embedded));
+        }
+        documents.sort_by_key(|(lineage, _)| lineage.target != target);
+        let size: usize = documents.iter().map(|(_, embedded)| embedded.text.len()).sum();
+        let (lineages, mut documents): (Vec<Lineage>, Vec<Embedded>) = documents.into_iter().unzip();
+        let mut lineages = lineages.into_iter();
+        let Some(mut lineage) = lineages.next() else { return Ok(None) };
+        for other in lineages {
+            for node in other.nodes {
+                if !lineage.nodes.iter().any(|known| known.id == node.id) {
+                    lineage.nodes.push(node);
+                }
+            }
+            for edge in other.edges {
+                if !lineage.edges.contains(&edge) {
+                    lineage.edges.push(edge);
+                }
+            }
+        }
+        let mut too_large = None;
+        if size > LARGEST {
+            too_large = Some(lineage.nodes.len());
+            documents.clear();
+            (lineage.nodes, lineage.edges) = (Vec::new(), Vec::new());
+        }
+        Ok(Some(Self { lineage, documents, too_large }))
+    }
+
+    /// The documents to put into the page.
+    pub(super) fn embedded(&self) -> Vec<Embedded> {
+        self.documents.clone()
+    }
+
+    /// How many nodes there are, where they are too many to show.
+    pub(super) fn too_large(&self) -> Option<usize> {
+        self.too_large
     }
 
     /// The action that made each artifact, by node id.
@@ -79,11 +136,6 @@ impl Origin {
                 .unwrap_or_default(),
         };
         self.lineage.nodes.iter().filter(|n| n.kind == NodeType::Action).map(row).collect()
-    }
-
-    /// The artifact the document is about.
-    pub(super) fn target(&self) -> Option<Artifact> {
-        self.artifacts().into_iter().rev().find(|a| a.path == self.lineage.target.split('#').next().unwrap_or_default())
     }
 
     /// Draws stages and sources; artifacts between stages are left to the table.

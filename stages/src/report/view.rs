@@ -1,33 +1,34 @@
-//! The data of the page: every number as the text that is shown.
+//! The data of the page: every number as the text that is shown, with its place.
 
 use serde::Serialize;
 
 use super::origin::{Action, Artifact, Origin};
+use super::shown::{Document, Form, Piece, plain, step};
 use crate::evaluate::Objective;
-use crate::evaluate::document::{FoldCounts, Metrics, ModelMetrics, Source, Subset};
-use crate::plots::grouped;
+use crate::evaluate::document::{Metrics, ModelMetrics, Source};
 
 /// What the template is filled with.
 #[derive(Serialize)]
 pub(super) struct View {
     title: String,
     simulated: bool,
-    dataset: Vec<(String, String)>,
-    summary: String,
+    dataset: Vec<(String, Vec<Piece>)>,
+    summary: Vec<Piece>,
     warning: Option<String>,
     tiles: Vec<Tile>,
     metric_names: Vec<String>,
     models: Vec<Model>,
-    gain: Option<String>,
+    gain: Vec<Piece>,
     pictures: Vec<Picture>,
-    threshold: String,
+    threshold: Vec<Piece>,
+    confusion: Vec<(String, Vec<Piece>)>,
     folds: Vec<FoldRow>,
-    split: String,
+    split: Piece,
     types: Vec<TypeRow>,
     subsets: Vec<SubsetRow>,
     calibration: Vec<CalibrationRow>,
     alerts: Vec<Alert>,
-    alert_count: String,
+    alert_count: Piece,
     alert_fold: String,
     svg: Option<String>,
     artifacts: Vec<Artifact>,
@@ -36,9 +37,14 @@ pub(super) struct View {
     metrics_path: String,
     metrics_key: String,
     metrics_digest: String,
-    resamples: u32,
-    seed: u64,
+    resamples: Piece,
+    seed: Piece,
     key: String,
+    lineage: Vec<Embedded>,
+    provenance: String,
+    too_large: Option<usize>,
+    script: &'static str,
+    script_hash: String,
 }
 
 /// A picture inside the page.
@@ -46,26 +52,31 @@ pub(super) struct View {
 pub(super) struct Picture {
     pub about: String,
     pub data: String,
+    /// Logical path.
+    pub path: String,
+    /// Key of the action that drew it, from the picture itself.
+    pub key: String,
+    pub digest: String,
 }
 
 /// A row of the table of alerts.
 #[derive(Serialize)]
 pub(super) struct Alert {
-    pub session: String,
-    pub time: String,
-    pub fold: String,
-    pub score: String,
-    pub p_lgbm: String,
-    pub z_ae: String,
-    pub label: String,
-    pub reason: String,
+    pub session: Piece,
+    pub time: Piece,
+    pub fold: Piece,
+    pub score: Piece,
+    pub p_lgbm: Piece,
+    pub z_ae: Piece,
+    pub label: Piece,
+    pub reason: Piece,
 }
 
 #[derive(Serialize)]
 struct Tile {
     name: String,
-    value: String,
-    note: String,
+    value: Piece,
+    note: Vec<Piece>,
 }
 
 #[derive(Serialize)]
@@ -73,48 +84,47 @@ struct Model {
     title: String,
     name: String,
     trained: bool,
-    threshold: String,
+    threshold: Piece,
     cells: Vec<Cell>,
 }
 
 #[derive(Serialize)]
 struct Cell {
-    value: String,
-    interval: String,
+    value: Piece,
+    interval: Vec<Piece>,
     best: bool,
 }
 
 #[derive(Serialize)]
 struct FoldRow {
     name: String,
-    counts: FoldCounts,
+    cells: Vec<Piece>,
+    times: Vec<Piece>,
 }
 
 #[derive(Serialize)]
 struct TypeRow {
     name: String,
-    flagged: u64,
-    count: u64,
-    recall: String,
+    flagged: Piece,
+    count: Piece,
+    recall: Piece,
     percent: f64,
-    interval: String,
-    models: Vec<(String, String)>,
+    interval: Vec<Piece>,
+    models: Vec<(String, Piece)>,
 }
 
 #[derive(Serialize)]
 struct SubsetRow {
     name: String,
-    count: u64,
-    anomalies: u64,
-    cells: Vec<String>,
+    cells: Vec<Piece>,
 }
 
 #[derive(Serialize)]
 struct CalibrationRow {
     model: String,
-    intended: String,
-    realised: String,
-    ratio: String,
+    intended: Piece,
+    realised: Piece,
+    ratio: Piece,
     /// Within a factor of two of what was intended.
     good: bool,
 }
@@ -122,8 +132,29 @@ struct CalibrationRow {
 #[derive(Serialize)]
 struct Number {
     name: String,
-    value: String,
-    pointer: String,
+    value: Piece,
+}
+
+/// A lineage document inside the page.
+#[derive(Clone, Serialize)]
+pub(super) struct Embedded {
+    /// Path of the artifact it speaks of.
+    pub target: String,
+    /// Digest of the document.
+    pub digest: String,
+    /// Its text, with `<` written so that it cannot end the element it lies in.
+    pub text: String,
+}
+
+/// What the page says of itself and of the files it shows.
+pub(super) struct Frame<'a> {
+    pub title: &'a str,
+    pub key: String,
+    /// The page's own provenance, JSON.
+    pub provenance: String,
+    pub metrics_digest: String,
+    pub script: &'static str,
+    pub script_hash: String,
 }
 
 const MODELS: [&str; 4] = ["fusion", "lgbm", "profile", "ae"];
@@ -146,41 +177,25 @@ fn title(name: &str) -> &'static str {
     }
 }
 
-fn share(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".to_owned(), |v| format!("{v:.4}"))
-}
-
-fn percent(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".to_owned(), |v| format!("{:.3} %", v * 100.0))
-}
-
-fn number(value: f64) -> String {
-    if value == 0.0 || (0.001..1e6).contains(&value.abs()) { format!("{value:.4}") } else { format!("{value:.3e}") }
-}
-
-fn plural(n: u64, one: &str, many: &str) -> String {
-    format!("{} {}", grouped(n), if n == 1 { one } else { many })
-}
-
 impl View {
     /// Makes the data of the page.
     pub(super) fn new(
-        title_text: &str,
+        frame: Frame<'_>,
         metrics: &Metrics,
+        document: Document<'_>,
         alerts: Vec<Alert>,
         pictures: Vec<Picture>,
         origin: Option<&Origin>,
-        key: String,
     ) -> Self {
-        let target = origin.and_then(Origin::target);
-        let metrics_path = target.as_ref().map_or_else(|| "reports/metrics.json".to_owned(), |t| t.path.clone());
+        let has_test = metrics.split.test.sessions > 0;
+        let d = document;
         Self {
-            title: title_text.to_owned(),
+            title: frame.title.to_owned(),
             simulated: metrics.dataset.source == Source::Simulated,
-            dataset: dataset(metrics),
-            summary: summary(metrics),
+            dataset: dataset(metrics, d),
+            summary: summary(metrics, d),
             warning: metrics.threshold.why.clone(),
-            tiles: tiles(metrics),
+            tiles: tiles(d),
             metric_names: [
                 "average precision",
                 "ROC AUC",
@@ -192,259 +207,300 @@ impl View {
             ]
             .map(str::to_owned)
             .to_vec(),
-            models: models(metrics),
-            gain: metrics.fusion_gain.as_ref().map(|g| {
-                let interval = g.ci95.map_or_else(String::new, |[low, high]| {
-                    format!(" (95 % interval {low:+.4} to {high:+.4}, paired by session)")
-                });
-                format!(
-                    "Average precision of the fusion minus that of the best single model, {}: {:+.4}{interval}.",
-                    title(&g.best_member),
-                    g.average_precision
-                )
-            }),
+            models: models(metrics, d),
+            gain: gain(metrics, d),
             pictures,
-            threshold: threshold(metrics),
-            folds: folds(metrics),
-            split: metrics.split.method.clone(),
-            types: types(metrics),
-            subsets: subsets(metrics),
-            calibration: calibration(metrics),
-            alert_count: grouped(if metrics.split.test.sessions > 0 {
-                metrics.alerts.test
-            } else {
-                metrics.alerts.all
-            }),
-            alert_fold: if metrics.split.test.sessions > 0 { "test fold" } else { "log" }.to_owned(),
+            threshold: threshold(metrics, d),
+            confusion: confusion(d),
+            folds: folds(d),
+            split: d.at("/split/method", Form::Plain),
+            types: types(metrics, d),
+            subsets: subsets(d),
+            calibration: calibration(metrics, d),
+            alert_count: d.at(if has_test { "/alerts/test" } else { "/alerts/all" }, Form::Count),
+            alert_fold: if has_test { "test fold" } else { "log" }.to_owned(),
             alerts,
             svg: origin.map(Origin::svg),
             artifacts: origin.map(Origin::artifacts).unwrap_or_default(),
             actions: origin.map(Origin::actions).unwrap_or_default(),
-            numbers: numbers(metrics),
-            metrics_digest: target.map(|t| t.digest).unwrap_or_default(),
-            metrics_path,
+            numbers: numbers(d),
+            metrics_digest: frame.metrics_digest,
+            metrics_path: d.path.to_owned(),
             metrics_key: metrics.key.clone(),
-            resamples: metrics.method.resamples,
-            seed: metrics.method.seed,
-            key,
+            resamples: d.at("/method/resamples", Form::Plain),
+            seed: d.at("/method/seed", Form::Plain),
+            key: frame.key,
+            lineage: origin.map(Origin::embedded).unwrap_or_default(),
+            provenance: frame.provenance,
+            too_large: origin.and_then(Origin::too_large),
+            script: frame.script,
+            script_hash: frame.script_hash,
         }
     }
 }
 
-fn dataset(metrics: &Metrics) -> Vec<(String, String)> {
-    let d = &metrics.dataset;
-    let count = |n: Option<u64>| n.map_or_else(|| "unknown".to_owned(), grouped);
-    let time = |t: &Option<String>| t.as_deref().unwrap_or("unknown").replace('T', " ").replace('Z', "");
+const SHARE: Form = Form::Decimals(4);
+const PERCENT: Form = Form::Percent(3);
+
+/// Text with a value in it: `before`, the value, `after`.
+fn around(before: &str, value: Piece, after: &str) -> [Piece; 3] {
+    [plain(before), value, plain(after)]
+}
+
+fn dataset(metrics: &Metrics, d: Document<'_>) -> Vec<(String, Vec<Piece>)> {
+    let s = &metrics.dataset;
+    let mut name = vec![d.at("/dataset/name", Form::Plain)];
+    if !s.name.contains(s.source.name()) {
+        name.extend(around(" (", d.at("/dataset/source", Form::Plain), ")"));
+    }
+    let count = |pointer: &str| d.at(pointer, Form::Count);
+    let two = |a: &str, between: &str, b: &str, after: &str| {
+        let mut all = vec![count(a)];
+        all.extend(around(between, count(b), after));
+        all
+    };
     let rows = [
-        (
-            "data",
-            if d.name.contains(d.source.name()) { d.name.clone() } else { format!("{} ({})", d.name, d.source.name()) },
-        ),
-        ("lines", format!("{}, {} rejected", count(d.lines), count(d.rejected))),
-        ("sessions", format!("{}, {} still open when the log ended", grouped(d.sessions), grouped(d.censored))),
-        (
-            "labelled anomalous",
-            format!("{} ({} sessions without a label)", grouped(d.anomalies), grouped(d.unlabelled)),
-        ),
-        ("time (UTC)", format!("{} to {}", time(&d.first), time(&d.last))),
-        ("split", metrics.split.method.clone()),
+        ("data", name),
+        ("lines", two("/dataset/lines", ", ", "/dataset/rejected", " rejected")),
+        ("sessions", two("/dataset/sessions", ", ", "/dataset/censored", " still open when the log ended")),
+        ("labelled anomalous", two("/dataset/anomalies", " (", "/dataset/unlabelled", " sessions without a label)")),
+        ("time (UTC)", vec![d.at("/dataset/first", Form::Time), plain(" to "), d.at("/dataset/last", Form::Time)]),
+        ("split", vec![d.at("/split/method", Form::Plain)]),
     ];
-    rows.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
+    rows.into_iter().map(|(name, pieces)| (name.to_owned(), pieces)).collect()
 }
 
-fn summary(metrics: &Metrics) -> String {
-    let days = metrics.alerts.alerts_per_day.map_or_else(String::new, |a| format!(", {a:.1} alerts a day"));
-    match &metrics.confusion {
-        Some(c) => {
-            let ranking = metrics
-                .fusion
-                .average_precision
-                .map_or_else(String::new, |ap| format!(" Ranked by score alone, its average precision is {ap:.4}."));
-            format!(
-                "In the test fold ({}), the fusion flagged {} of {} and raised {} among {}{days}.{ranking}",
-                plural(metrics.split.test.sessions, "session", "sessions"),
-                grouped(c.tp),
-                plural(c.tp + c.fn_, "anomaly", "anomalies"),
-                plural(c.fp, "false alert", "false alerts"),
-                plural(c.fp + c.tn, "normal session", "normal sessions"),
-            )
+fn summary(metrics: &Metrics, d: Document<'_>) -> Vec<Piece> {
+    let mut say: Vec<Piece> = Vec::new();
+    let one = |n: u64, one: &str, many: &str| if n == 1 { one.to_owned() } else { many.to_owned() };
+    let days = |say: &mut Vec<Piece>| {
+        if d.has("/alerts/alerts_per_day") {
+            say.extend(around(", ", d.at("/alerts/alerts_per_day", Form::Decimals(1)), " alerts a day"));
         }
-        None => format!(
-            "No labels: {} flagged {} in the test fold{days}. How many of them are right cannot be said.",
-            plural(
-                metrics.split.test.sessions,
-                "session was scored, and the fusion",
-                "sessions were scored, and the fusion"
-            ),
-            grouped(metrics.alerts.test),
-        ),
+    };
+    let sessions = d.at("/split/test/sessions", Form::Count);
+    let single = d.is_one("/split/test/sessions");
+    if let Some(c) = &metrics.confusion {
+        let after = if single { " session), the fusion flagged " } else { " sessions), the fusion flagged " };
+        say.extend(around("In the test fold (", sessions, after));
+        say.push(d.at("/confusion/tp", Form::Count));
+        let after = one(c.tp + c.fn_, " anomaly and raised ", " anomalies and raised ");
+        say.extend(around(" of ", d.sum("/confusion/tp", "/confusion/fn"), &after));
+        say.push(d.at("/confusion/fp", Form::Count));
+        say.push(plain(one(c.fp, " false alert among ", " false alerts among ")));
+        say.push(d.sum("/confusion/fp", "/confusion/tn"));
+        say.push(plain(one(c.fp + c.tn, " normal session", " normal sessions")));
+        days(&mut say);
+        say.push(plain("."));
+        if d.has("/fusion/average_precision") {
+            let value = d.at("/fusion/average_precision", SHARE);
+            say.extend(around(" Ranked by score alone, its average precision is ", value, "."));
+        }
+    } else {
+        let after = if single { " session was scored" } else { " sessions were scored" };
+        say.extend(around("No labels: ", sessions, after));
+        say.extend(around(", and the fusion flagged ", d.at("/alerts/test", Form::Count), " in the test fold"));
+        days(&mut say);
+        say.push(plain(". How many of them are right cannot be said."));
     }
+    say
 }
 
-fn tiles(metrics: &Metrics) -> Vec<Tile> {
-    let f = &metrics.fusion;
-    let range = |ci: Option<[f64; 2]>| ci.map_or_else(String::new, |[low, high]| format!("{low:.4} – {high:.4}"));
-    let tile = |name: &str, value: String, note: String| Tile { name: name.to_owned(), value, note };
-    let ratio = metrics.false_positive_rate.as_ref().map(|c| format!("{} intended", percent(Some(c.intended))));
+fn gain(metrics: &Metrics, d: Document<'_>) -> Vec<Piece> {
+    let Some(gain) = &metrics.fusion_gain else { return Vec::new() };
+    let before =
+        format!("Average precision of the fusion minus that of the best single model, {}: ", title(&gain.best_member));
+    let mut say = vec![plain(before), d.at("/fusion_gain/average_precision", Form::Signed(4))];
+    if gain.ci95.is_some() {
+        say.extend(around(" (95 % interval ", d.at("/fusion_gain/ci95/0", Form::Signed(4)), " to "));
+        say.extend(around("", d.at("/fusion_gain/ci95/1", Form::Signed(4)), ", paired by session)"));
+    }
+    say.push(plain("."));
+    say
+}
+
+fn tiles(d: Document<'_>) -> Vec<Tile> {
+    let note = |pointer: &str, form: Form, after: &str| {
+        if d.has(pointer) { vec![d.at(pointer, form), plain(after)] } else { Vec::new() }
+    };
+    let tile = |name: &str, value: Piece, note: Vec<Piece>| Tile { name: name.to_owned(), value, note };
+    let of = |name: &str, member: &str| {
+        let value = d.at(&format!("/fusion/{member}"), SHARE);
+        tile(name, value, d.interval(&format!("/fusion/ci95/{member}"), SHARE))
+    };
     vec![
-        tile("average precision", share(f.average_precision), range(f.ci95.average_precision)),
-        tile("F1", share(f.f1), range(f.ci95.f1)),
-        tile("precision", share(f.precision), range(f.ci95.precision)),
-        tile("recall", share(f.recall), range(f.ci95.recall)),
-        tile("false-positive rate", percent(f.fpr), ratio.unwrap_or_default()),
+        of("average precision", "average_precision"),
+        of("F1", "f1"),
+        of("precision", "precision"),
+        of("recall", "recall"),
+        tile(
+            "false-positive rate",
+            d.at("/fusion/fpr", PERCENT),
+            note("/false_positive_rate/intended", PERCENT, " intended"),
+        ),
         tile(
             "alerts a day",
-            metrics.alerts.alerts_per_day.map_or_else(|| "–".to_owned(), |a| format!("{a:.1}")),
-            metrics.alerts.false_alerts_per_day.map_or_else(String::new, |a| format!("{a:.1} of them false")),
+            d.at("/alerts/alerts_per_day", Form::Decimals(1)),
+            note("/alerts/false_alerts_per_day", Form::Decimals(1), " of them false"),
         ),
     ]
 }
 
-fn models(metrics: &Metrics) -> Vec<Model> {
-    type Pick = fn(&ModelMetrics) -> (Option<f64>, Option<[f64; 2]>);
+fn models(metrics: &Metrics, d: Document<'_>) -> Vec<Model> {
     // Highest is best, but for the last.
-    let picks: [Pick; 7] = [
-        |m| (m.average_precision, m.ci95.average_precision),
-        |m| (m.roc_auc, m.ci95.roc_auc),
-        |m| (m.f1, m.ci95.f1),
-        |m| (m.f_beta, m.ci95.f_beta),
-        |m| (m.precision, m.ci95.precision),
-        |m| (m.recall, m.ci95.recall),
-        |m| (m.fpr, m.ci95.fpr),
-    ];
-    let best: Vec<Option<f64>> = picks
-        .iter()
-        .enumerate()
-        .map(|(i, pick)| {
-            let values = MODELS.iter().filter_map(|name| pick(of(metrics, name)).0);
-            if i == 6 { values.min_by(f64::total_cmp) } else { values.max_by(f64::total_cmp) }
-        })
-        .collect();
+    const MEMBERS: [&str; 7] = ["average_precision", "roc_auc", "f1", "f_beta", "precision", "recall", "fpr"];
+    let value = |model: &str, member: &str| d.json.pointer(&format!("/{model}/{member}"))?.as_f64();
+    let best = MEMBERS.map(|member| {
+        let values = MODELS.iter().filter_map(|model| value(model, member));
+        if member == "fpr" { values.min_by(f64::total_cmp) } else { values.max_by(f64::total_cmp) }
+    });
     let row = |name: &&str| {
-        let model = of(metrics, name);
-        let cell = |(i, pick): (usize, &Pick)| {
-            let (value, interval) = pick(model);
-            let show = |v: f64| if i == 6 { format!("{:.3} %", v * 100.0) } else { format!("{v:.4}") };
+        let cell = |(i, member): (usize, &&str)| {
+            let form = if *member == "fpr" { PERCENT } else { SHARE };
+            let this = value(name, member);
             Cell {
-                value: value.map_or_else(|| "–".to_owned(), show),
-                interval: interval.map_or_else(String::new, |[low, high]| format!("{} – {}", show(low), show(high))),
-                best: value.is_some() && value == best[i],
+                value: d.at(&format!("/{name}/{member}"), form),
+                interval: d.interval(&format!("/{name}/ci95/{member}"), form),
+                best: this.is_some() && this == best[i],
             }
         };
         Model {
             title: title(name).to_owned(),
             name: (*name).to_owned(),
-            trained: model.trained,
-            threshold: model.threshold.as_ref().map_or_else(|| "–".to_owned(), |t| number(t.value)),
-            cells: picks.iter().enumerate().map(cell).collect(),
+            trained: of(metrics, name).trained,
+            threshold: d.at(&format!("/{name}/threshold/value"), Form::Short),
+            cells: MEMBERS.iter().enumerate().map(cell).collect(),
         }
     };
     MODELS.iter().map(row).collect()
 }
 
-fn threshold(metrics: &Metrics) -> String {
-    let t = &metrics.threshold;
-    let goal = match t.objective {
-        Objective::FBeta => format!("the highest F{} on the validation fold", t.beta),
-        Objective::FprAtTpr => {
-            format!("the lowest false-positive rate on the validation fold at a recall of at least {}", t.tpr)
+fn threshold(metrics: &Metrics, d: Document<'_>) -> Vec<Piece> {
+    let value = d.at("/threshold/value", Form::Short);
+    let mut say = around("A session is an alert when its fused score is at least ", value, ", chosen for ").to_vec();
+    say.extend(match metrics.threshold.objective {
+        Objective::FBeta => {
+            around("the highest F", d.at("/threshold/beta", Form::Plain), " on the validation fold").to_vec()
         }
-        Objective::AlertBudget => format!(
-            "at most {} alerts in the validation fold",
-            t.alerts_allowed.map_or_else(|| "the allowed".to_owned(), |a| format!("{a:.1}"))
-        ),
-    };
-    let gap = match (t.below, t.above) {
-        (Some(below), Some(above)) => {
-            format!(" On validation any value above {} and up to {} decides alike.", number(below), number(above))
+        Objective::FprAtTpr => around(
+            "the lowest false-positive rate on the validation fold at a recall of at least ",
+            d.at("/threshold/tpr", Form::Plain),
+            "",
+        )
+        .to_vec(),
+        Objective::AlertBudget => {
+            let allowed = d.at("/threshold/alerts_allowed", Form::Decimals(1));
+            around("at most ", allowed, " alerts in the validation fold").to_vec()
         }
-        _ => String::new(),
+    });
+    say.push(plain("."));
+    if d.has("/threshold/below") && d.has("/threshold/above") {
+        let below = d.at("/threshold/below", Form::Short);
+        say.extend(around(" On validation any value above ", below, " and up to "));
+        say.extend(around("", d.at("/threshold/above", Form::Short), " decides alike."));
+    }
+    say
+}
+
+/// Decisions against labels, a row per label.
+fn confusion(d: Document<'_>) -> Vec<(String, Vec<Piece>)> {
+    if !d.has("/confusion") {
+        return Vec::new();
+    }
+    let row = |(label, members): (&str, [&str; 2])| {
+        let cells = members.map(|member| d.at(&format!("/confusion/{member}"), Form::Count));
+        (label.to_owned(), cells.to_vec())
     };
-    format!("A session is an alert when its fused score is at least {}, chosen for {goal}.{gap}", number(t.value))
+    [("anomalous", ["tp", "fn"]), ("normal", ["fp", "tn"])].map(row).into()
 }
 
-fn folds(metrics: &Metrics) -> Vec<FoldRow> {
-    let s = &metrics.split;
-    [("train", &s.train), ("validation", &s.validation), ("test", &s.test)]
-        .map(|(name, counts)| {
-            let mut counts = counts.clone();
-            for time in [&mut counts.first, &mut counts.last].into_iter().flatten() {
-                *time = time.replace('T', " ").replace('Z', "");
-            }
-            FoldRow { name: name.to_owned(), counts }
-        })
-        .into()
-}
-
-fn types(metrics: &Metrics) -> Vec<TypeRow> {
-    let mut rows: Vec<TypeRow> = metrics
-        .by_anomaly_type
-        .iter()
-        .map(|(name, t)| TypeRow {
-            name: name.clone(),
-            flagged: t.flagged,
-            count: t.count,
-            recall: format!("{:.3}", t.recall),
-            percent: (t.recall * 1000.0).round() / 10.0,
-            interval: t.ci95.map_or_else(String::new, |[low, high]| format!("{low:.3} – {high:.3}")),
-            models: ["lgbm", "profile", "ae"]
-                .iter()
-                .map(|m| (title(m).to_owned(), t.models.get(*m).map_or_else(|| "–".to_owned(), |r| format!("{r:.3}"))))
-                .collect(),
-        })
-        .collect();
-    rows.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
-    rows
-}
-
-fn subsets(metrics: &Metrics) -> Vec<SubsetRow> {
-    let row = |name: &str, s: &Subset| SubsetRow {
+fn folds(d: Document<'_>) -> Vec<FoldRow> {
+    let row = |name: &str| FoldRow {
         name: name.to_owned(),
-        count: s.count,
-        anomalies: s.anomalies,
-        cells: vec![share(s.average_precision), share(s.f1), share(s.recall), percent(s.fpr)],
+        cells: ["sessions", "anomalies", "normal", "unlabelled", "censored"]
+            .map(|member| d.at(&format!("/split/{name}/{member}"), Form::Count))
+            .to_vec(),
+        times: ["first", "last"].map(|member| d.at(&format!("/split/{name}/{member}"), Form::Time)).to_vec(),
+    };
+    ["train", "validation", "test"].map(row).into()
+}
+
+fn types(metrics: &Metrics, d: Document<'_>) -> Vec<TypeRow> {
+    let mut types: Vec<_> = metrics.by_anomaly_type.iter().collect();
+    types.sort_by(|a, b| b.1.count.cmp(&a.1.count).then_with(|| a.0.cmp(b.0)));
+    let row = |(name, t): (&String, &crate::evaluate::document::TypeRecall)| {
+        let at = |member: &str| format!("/by_anomaly_type/{}/{member}", step(name));
+        TypeRow {
+            name: name.clone(),
+            flagged: d.at(&at("flagged"), Form::Count),
+            count: d.at(&at("count"), Form::Count),
+            recall: d.at(&at("recall"), Form::Decimals(3)),
+            percent: (t.recall * 1000.0).round() / 10.0,
+            interval: d.interval(&at("ci95"), Form::Decimals(3)),
+            models: ["lgbm", "profile", "ae"]
+                .map(|model| (title(model).to_owned(), d.at(&at(&format!("models/{model}")), Form::Decimals(3))))
+                .to_vec(),
+        }
+    };
+    types.into_iter().map(row).collect()
+}
+
+fn subsets(d: Document<'_>) -> Vec<SubsetRow> {
+    let row = |(member, name): (&str, &str)| {
+        let at = |inner: &str, form: Form| d.at(&format!("/{member}/{inner}"), form);
+        d.has(&format!("/{member}")).then(|| SubsetRow {
+            name: name.to_owned(),
+            cells: vec![
+                at("count", Form::Count),
+                at("anomalies", Form::Count),
+                at("average_precision", SHARE),
+                at("f1", SHARE),
+                at("recall", SHARE),
+                at("fpr", PERCENT),
+            ],
+        })
     };
     [
-        metrics.unseen_sequences.as_ref().map(|s| row("event sequence not in the training fold", s)),
-        metrics.deduplicated.as_ref().map(|s| row("each distinct event sequence once", s)),
-        Some(row("still open when the log ended", &metrics.censored)),
+        ("unseen_sequences", "event sequence not in the training fold"),
+        ("deduplicated", "each distinct event sequence once"),
+        ("censored", "still open when the log ended"),
     ]
     .into_iter()
-    .flatten()
+    .filter_map(row)
     .collect()
 }
 
-fn calibration(metrics: &Metrics) -> Vec<CalibrationRow> {
-    MODELS
-        .iter()
-        .flat_map(|name| of(metrics, name).fpr_calibration.iter().map(move |c| (*name, c)))
-        .map(|(name, c)| CalibrationRow {
+fn calibration(metrics: &Metrics, d: Document<'_>) -> Vec<CalibrationRow> {
+    let rows =
+        MODELS.iter().flat_map(|name| of(metrics, name).fpr_calibration.iter().enumerate().map(move |c| (*name, c)));
+    rows.map(|(name, (i, c))| {
+        let at = |member: &str, form: Form| d.at(&format!("/{name}/fpr_calibration/{i}/{member}"), form);
+        CalibrationRow {
             model: title(name).to_owned(),
-            intended: format!("{} %", c.intended * 100.0),
-            realised: percent(c.realised),
-            ratio: c.ratio.map_or_else(|| "–".to_owned(), |r| format!("{r:.2}")),
+            intended: at("intended", Form::PlainPercent),
+            realised: at("realised", PERCENT),
+            ratio: at("ratio", Form::Decimals(2)),
             good: c.ratio.is_some_and(|r| (0.5..=2.0).contains(&r)),
-        })
-        .collect()
+        }
+    })
+    .collect()
 }
 
-/// The headline numbers with the place of each in the metrics.
-fn numbers(metrics: &Metrics) -> Vec<Number> {
-    let f = &metrics.fusion;
-    let count = |n: Option<u64>| n.map_or_else(|| "–".to_owned(), grouped);
-    let c = metrics.confusion.as_ref();
+/// The headline numbers.
+fn numbers(d: Document<'_>) -> Vec<Number> {
     [
-        ("average precision", share(f.average_precision), "/fusion/average_precision"),
-        ("ROC AUC", share(f.roc_auc), "/fusion/roc_auc"),
-        ("F1", share(f.f1), "/fusion/f1"),
-        ("precision", share(f.precision), "/fusion/precision"),
-        ("recall", share(f.recall), "/fusion/recall"),
-        ("threshold", number(metrics.threshold.value), "/threshold/value"),
-        ("true positives", count(c.map(|c| c.tp)), "/confusion/tp"),
-        ("false alerts", count(c.map(|c| c.fp)), "/confusion/fp"),
-        ("missed anomalies", count(c.map(|c| c.fn_)), "/confusion/fn"),
+        ("average precision", "/fusion/average_precision", SHARE),
+        ("ROC AUC", "/fusion/roc_auc", SHARE),
+        ("F1", "/fusion/f1", SHARE),
+        ("precision", "/fusion/precision", SHARE),
+        ("recall", "/fusion/recall", SHARE),
+        ("threshold", "/threshold/value", Form::Short),
+        ("true positives", "/confusion/tp", Form::Count),
+        ("false alerts", "/confusion/fp", Form::Count),
+        ("missed anomalies", "/confusion/fn", Form::Count),
+        ("true negatives", "/confusion/tn", Form::Count),
     ]
     .into_iter()
-    .map(|(name, value, pointer)| Number { name: name.to_owned(), value, pointer: pointer.to_owned() })
+    .map(|(name, pointer, form)| Number { name: name.to_owned(), value: d.at(pointer, form) })
     .collect()
 }

@@ -4,6 +4,7 @@ pub mod conformal;
 pub mod isotonic;
 pub mod learning;
 pub mod metrics;
+pub mod provenance;
 pub mod safetensors;
 pub mod scoretable;
 pub mod sparse;
