@@ -60,6 +60,7 @@ pub mod sandbox;
 pub mod schedule;
 pub mod schema;
 pub mod shell;
+pub mod sign;
 pub mod snapshot;
 pub mod sources;
 pub mod spec;

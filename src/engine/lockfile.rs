@@ -110,6 +110,9 @@ impl LockFile {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+                return Err(EngineError::LockFile { path: path.to_path_buf(), why: "it is no text".to_owned() });
+            }
             Err(e) => return Err(EngineError::io("read", path)(e)),
         };
         Self::parse(&text).map_err(|why| EngineError::LockFile { path: path.to_path_buf(), why })

@@ -21,3 +21,4 @@ mod sandbox;
 mod shell;
 mod store;
 mod support;
+mod tamper;
