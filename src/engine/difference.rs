@@ -152,7 +152,10 @@ mod tests {
         };
         assert_eq!(of("m.json", br#"{"a":{"b/c":[1,2]}}"#, br#"{"a":{"b/c":[1,3]}}"#), "/a/b~1c/1: recorded 2, now 3");
         assert_eq!(of("m.json", br#"{"a":1}"#, br#"{"a":1,"b":2}"#), "/b: recorded absent, now 2");
-        assert_eq!(of("t.csv", b"x,y\n1,\"2,5\"\n3,4\n", b"x,y\n1,\"2,6\"\n3,4\n"), "row 1, column `y`: recorded \"2,5\", now \"2,6\"");
+        assert_eq!(
+            of("t.csv", b"x,y\n1,\"2,5\"\n3,4\n", b"x,y\n1,\"2,6\"\n3,4\n"),
+            "row 1, column `y`: recorded \"2,5\", now \"2,6\""
+        );
         assert_eq!(of("t.csv", b"x\n1\n", b"x\n1\n2\n"), "row 2: recorded none, now 2");
         assert_eq!(of("t.txt", b"a\nb\n", b"a\nc\n"), "line 2: recorded b, now c");
         assert_eq!(of("t.bin", b"\xff\x00\x01", b"\xff\x00\x02"), "byte 2: recorded 0x01, now 0x02");

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::bundle::Bundle;
 use crate::compiled::Reading;
+use crate::difference::Compare;
 use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::event::{Event, Sink};
@@ -23,6 +24,7 @@ use crate::project::{ProjectLock, host, new_temp, run_id, total_memory};
 use crate::questions;
 use crate::quick::Glance;
 use crate::records::History;
+use crate::rerun::{self, RerunOptions, RerunReport, RerunStage};
 use crate::runlog::Writer;
 use crate::schedule::Budget;
 use crate::sign::{self, PublicKey};
@@ -368,7 +370,10 @@ impl Engine {
         let _lock = if options.repair { Some(ProjectLock::take(&self.cache())?) } else { None };
         let history = self.history()?;
         let (lock, lock_error) = match LockFile::read(&LockFile::path_for(&self.project.file)) {
-            Ok(lock) => (lock, None),
+            Ok(lock) => {
+                let odd = !lock.is_as_written(&LockFile::path_for(&self.project.file));
+                (lock, odd.then(|| "has lines that no run writes so".to_owned()))
+            }
             Err(error @ EngineError::LockFile { .. }) => (LockFile::default(), Some(error.to_string())),
             Err(error) => return Err(error),
         };
@@ -402,6 +407,29 @@ impl Engine {
             let _ = fs::remove_dir_all(&temp);
         }
         Ok(report)
+    }
+
+    /// Executes stages again, in scratch, and compares their outputs with the recorded ones; nothing of the project is
+    /// changed. `told` is handed each stage as it ends.
+    ///
+    /// # Errors
+    /// Unknown targets; another run holds the lock; missing source files; the disk is not writable.
+    pub fn rerun(
+        &self,
+        options: &RerunOptions,
+        compare: &dyn Compare,
+        told: &(dyn Fn(&RerunStage) + Sync),
+        cancel: &AtomicBool,
+    ) -> Result<RerunReport, EngineError> {
+        let Chosen { selected, forced, asked } = self.choose(&options.targets, &[])?;
+        let expansions = Expansions::of(&self.spec);
+        let _lock = ProjectLock::take(&self.cache())?;
+        let (index, _) = Index::open(&self.cache())?;
+        let temp = new_temp(&self.cache(), "rerun")?;
+        let mut survey = self.survey(index, forced, self.mapped(&expansions, asked), true, &temp, None)?;
+        let report = rerun::run(&mut survey, options, &selected, &temp, compare, told, cancel);
+        let _ = fs::remove_dir_all(&temp);
+        report
     }
 
     fn cache(&self) -> PathBuf {

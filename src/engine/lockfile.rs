@@ -162,6 +162,17 @@ impl LockFile {
         (rest.is_empty() && new.is_empty()).then_some(text)
     }
 
+    /// Whether the file has just the lines a run writes, in any order, for a merge may have moved blocks.
+    pub(crate) fn is_as_written(&self, path: &Path) -> bool {
+        let sorted = |text: &str| {
+            let told = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+            let mut lines: Vec<String> = told.map(str::to_owned).collect();
+            lines.sort_unstable();
+            lines
+        };
+        fs::read_to_string(path).map_or(true, |text| sorted(&text) == sorted(&self.text()))
+    }
+
     fn write_top(&self, text: &mut String) {
         text.push_str("# Written by logweir: keys and output digests of the last run. Commit it with the pipeline.\n");
         text.push_str("version = 1\n");

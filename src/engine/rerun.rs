@@ -10,21 +10,21 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use crate::difference::{Compare, first_difference};
 use crate::digest::Digest;
-use crate::engine::{Engine, threads};
+use crate::engine::threads;
 use crate::error::EngineError;
-use crate::event::Sink;
 use crate::history::OutputRecord;
 use crate::index::ResultOutput;
 use crate::manifest::{FileFact, Manifest};
 use crate::publish::{hash_directory, hash_file};
-use crate::spec::{Action, InputRef, Link};
-use crate::stage::InputFile;
+use crate::sources::Places;
+use crate::spec::{Action, Link, StageSpec};
+use crate::stage::{InputFile, Made};
 use crate::store::Store;
 use crate::survey::{Survey, Verdict, declared};
 use crate::work::{self, Job, Note, Outcome, Task};
@@ -122,14 +122,18 @@ impl Tokens {
 }
 
 /// A stage to be executed again.
-struct Again {
+struct Again<'s> {
     index: usize,
+    stage: &'s StageSpec,
+    made: Option<&'s Made>,
     verdict: Verdict,
 }
 
 /// What all workers share.
-struct Bench<'a, 's> {
-    survey: &'a Survey<'s>,
+struct Bench<'a> {
+    places: &'a Places,
+    env: &'a BTreeMap<String, String>,
+    store: &'a Store,
     compare: &'a dyn Compare,
     temp: &'a Path,
     jobs: usize,
@@ -172,7 +176,8 @@ pub(crate) fn run(
     }
     let jobs = threads(options.jobs);
     let tokens = Tokens { left: Mutex::new(jobs), given_back: Condvar::new() };
-    let bench = Bench { survey, compare, temp, jobs, cancel };
+    let store = survey.store.clone();
+    let bench = Bench { places: survey.places, env: survey.env, store: &store, compare, temp, jobs, cancel };
     let (next, rows) = (Mutex::new(todo.iter()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for worker in 0..jobs.min(todo.len()) {
@@ -181,7 +186,8 @@ pub(crate) fn run(
                 loop {
                     let again = next.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some(again) = again.filter(|_| !bench.cancel.load(Ordering::Relaxed)) else { return };
-                    let count = bench.survey.stage(again.index).policy.threads.clamp(1, bench.jobs);
+                    let wanted = again.stage.policy.threads;
+                    let count = if wanted == 0 { bench.jobs } else { wanted.min(bench.jobs) };
                     tokens.take(count);
                     let row = bench.execute(again, count, worker);
                     tokens.give_back(count);
@@ -192,7 +198,7 @@ pub(crate) fn run(
         }
     });
     report.stages.extend(rows.into_inner().unwrap_or_else(PoisonError::into_inner));
-    let place: BTreeMap<&str, usize> = (0..bench.survey.count()).map(|n| (&*bench.survey.stage(n).name, n)).collect();
+    let place: BTreeMap<&str, usize> = (0..survey.count()).map(|n| (&*survey.stage(n).name, n)).collect();
     report.stages.sort_by_key(|row| place.get(row.stage.as_str()).copied());
     Ok(report)
 }
@@ -207,7 +213,7 @@ fn is_meant(survey: &Survey<'_>, index: usize, targets: &[String]) -> bool {
 }
 
 /// Decides whether a stage can be executed again; otherwise says why not.
-fn prepare(survey: &mut Survey<'_>, index: usize, parent: usize) -> Result<Again, String> {
+fn prepare<'s>(survey: &mut Survey<'s>, index: usize, parent: usize) -> Result<Again<'s>, String> {
     let policy = &survey.stage(index).policy;
     if policy.always {
         return Err("runs at every run: nothing is expected of its bytes".to_owned());
@@ -227,14 +233,14 @@ fn prepare(survey: &mut Survey<'_>, index: usize, parent: usize) -> Result<Again
         let subject = verdict.reasons.first().map(|reason| format!(" ({} {})", reason.kind.name(), reason.subject));
         return Err(format!("was never executed with what it has now{}", subject.unwrap_or_default()));
     }
-    Ok(Again { index, verdict })
+    Ok(Again { index, stage: survey.stage(index), made: survey.made(index), verdict })
 }
 
-impl Bench<'_, '_> {
-    fn execute(&self, again: &Again, count: usize, worker: usize) -> RerunStage {
+impl Bench<'_> {
+    fn execute(&self, again: &Again<'_>, count: usize, worker: usize) -> RerunStage {
         let began = Instant::now();
         let mut row = RerunStage {
-            stage: self.survey.stage(again.index).name.clone(),
+            stage: again.stage.name.clone(),
             outcome: RerunOutcome::Same,
             why: None,
             differences: Vec::new(),
@@ -261,13 +267,12 @@ impl Bench<'_, '_> {
 
     fn attempt(
         &self,
-        again: &Again,
+        again: &Again<'_>,
         count: usize,
         root: &Path,
         from_store: &mut Vec<String>,
     ) -> Result<Vec<Difference>, String> {
-        let survey = self.survey;
-        let (stage, verdict) = (survey.stage(again.index), &again.verdict);
+        let (stage, verdict) = (again.stage, &again.verdict);
         let text = |error: EngineError| error.to_string();
         let (cache, scratch) = (root.join("cache"), root.join("cache/tmp/rerun/0"));
         let made = |folder: &Path| fs::create_dir_all(folder).map_err(EngineError::io("make", folder)).map_err(text);
@@ -287,12 +292,12 @@ impl Bench<'_, '_> {
             }
             inputs.insert(slot.clone(), here);
         }
-        let task = match (&stage.action, survey.made(again.index)) {
+        let task = match (&stage.action, again.made) {
             (Action::Shell { command }, _) => Task::Shell(command),
             (Action::Builtin { .. }, Some(made)) => Task::Builtin(&*made.stage),
             (Action::Builtin { .. }, None) => return Err("its kind is not made".to_owned()),
         };
-        let passed = |name: &String| survey.env.get(name).map(|value| (name.clone(), value.clone()));
+        let passed = |name: &String| self.env.get(name).map(|value| (name.clone(), value.clone()));
         let job = Job {
             stage: again.index,
             task,
@@ -304,13 +309,13 @@ impl Bench<'_, '_> {
             manifests: Vec::new(),
             outputs: stage.outputs.iter().map(|(slot, o)| (slot.clone(), declared(&o.path, o.directory))).collect(),
             env: stage.env.iter().chain(&stage.secrets).filter_map(passed).collect(),
-            path: survey.env.get("PATH").map(String::as_str),
-            masked: stage.secrets.iter().filter_map(|name| survey.env.get(name).cloned()).collect(),
+            path: self.env.get("PATH").map(String::as_str),
+            masked: stage.secrets.iter().filter_map(|name| self.env.get(name).cloned()).collect(),
             threads: count,
             retries: 0,
             timeout: stage.policy.timeout,
             sandbox: stage.policy.sandbox,
-            user_home: survey.env.get("HOME").map(String::as_str),
+            user_home: self.env.get("HOME").map(String::as_str),
             root,
             scratch,
             log: temp.join("log"),
@@ -346,7 +351,7 @@ impl Bench<'_, '_> {
     ) -> Result<PathBuf, EngineError> {
         let folder = logical.ends_with('/');
         let bare = logical.trim_end_matches('/');
-        let place = self.survey.places.place_of(bare);
+        let place = self.places.place_of(bare);
         let now = match folder {
             true => hash_directory(&place).map(|manifest| manifest.digest()),
             false => hash_file(&place).map(|fact| fact.digest),
@@ -369,7 +374,7 @@ impl Bench<'_, '_> {
             return Ok(to);
         }
         from_store.push(logical.to_owned());
-        let store = &self.survey.store;
+        let store = self.store;
         if folder {
             store.take_out_directory(&store.manifest(digest)?, &to, false)?;
         } else {
@@ -395,7 +400,7 @@ impl Bench<'_, '_> {
             found.push(self.file(&now.path, &then.fact, &fact, &root.join(&now.path)));
             return;
         }
-        let (Ok(before), Ok(after)) = (self.survey.store.manifest(&then.fact.digest), store.manifest(&now.digest)) else {
+        let (Ok(before), Ok(after)) = (self.store.manifest(&then.fact.digest), store.manifest(&now.digest)) else {
             let first = format!("has content {}, recorded is {}", now.digest.short(), then.fact.digest.short());
             found.push(Difference { path: now.path.clone(), first });
             return;
@@ -422,8 +427,8 @@ impl Bench<'_, '_> {
             let word = |executable| if executable { "executable" } else { "not executable" };
             format!("is {}, recorded is {}", word(now.executable), word(then.executable))
         } else {
-            let in_place = self.survey.places.place_of(path);
-            let stored = self.survey.store.path(&then.digest);
+            let in_place = self.places.place_of(path);
+            let stored = self.store.path(&then.digest);
             let before = [in_place, stored].into_iter().find(|p| hash_file(p).is_ok_and(|f| f.digest == then.digest));
             match before {
                 Some(before) => first_difference(self.compare, path, &before, at),

@@ -10,4 +10,5 @@ mod interrupt;
 mod shapes;
 mod shipped;
 mod support;
+mod verify;
 mod watch;

@@ -16,6 +16,7 @@ mod map;
 mod map_random;
 mod nothing;
 mod random;
+mod rerun;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod shell;
