@@ -238,7 +238,7 @@ fn head(document: Map<String, Value>, scope: &Scope<'_>, sources: &mut Sources) 
         name: read.name.unwrap_or_else(|| "pipeline".to_owned()),
         roots: read.roots.into_iter().map(|(name, place)| (name, home(place).into())).collect(),
         pools: read.pools.into_iter().map(|(name, pool)| (name, pool.0.get())).collect::<IndexMap<_, _>>(),
-        sign: read.lineage.and_then(|lineage| lineage.sign).map(|path| home(path)).filter(|path| !path.is_empty()),
+        sign: read.lineage.and_then(|lineage| lineage.sign).map(home).filter(|path| !path.is_empty()),
         link: read.store.map(|store| store.link).unwrap_or_default(),
         sandbox: read.sandbox.unwrap_or_default(),
     }
