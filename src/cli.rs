@@ -133,7 +133,9 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:
   logweir verify                        all of it
   logweir verify reports/metrics.json   one artifact
-  logweir verify --repair               and put right what the store allows")]
+  logweir verify --repair               and put right what the store allows
+  logweir verify --key public.pem       the signatures of all runs too
+  logweir verify --rerun evaluate       execute a stage again and compare")]
     Verify(VerifyArgs),
     /// Say what nothing needs any more in the store; with --yes remove it
     #[command(after_help = "Examples:
@@ -341,6 +343,15 @@ pub(crate) struct VerifyArgs {
     /// Put right what store or disk allow
     #[arg(long)]
     pub(crate) repair: bool,
+    /// Check the signatures of all runs with this public key (PEM)
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) key: Option<PathBuf>,
+    /// Execute the stages again, in scratch, and compare what they give with what was recorded
+    #[arg(long, conflicts_with_all = ["repair", "key"])]
+    pub(crate) rerun: bool,
+    /// How many threads `--rerun` may keep busy (default: all cores)
+    #[arg(short = 'j', value_name = "N", requires = "rerun")]
+    pub(crate) jobs: Option<std::num::NonZeroUsize>,
 }
 
 /// `gc`.

@@ -49,7 +49,7 @@ pub(crate) fn execute(cli: &Cli, screen: &Screen) -> Outcome {
         Command::Runs(args) => history::runs(&open(global)?, args, screen),
         Command::Show(args) => history::show(&open(global)?, args, screen),
         Command::Restore(args) => history::restore(&open(global)?, args, screen),
-        Command::Verify(args) => verify::verify(&open(global)?, args, screen),
+        Command::Verify(args) => verify::verify(global, args, screen),
         Command::Gc(args) => gc::gc(&open(global)?, args, screen),
         Command::Simulate(args) => simulate::simulate(args, screen),
         Command::Score(args) => score::score(global, args, screen),

@@ -2,18 +2,29 @@
 
 use std::fmt::Write as _;
 
-use logweir_engine::engine::{Engine, VerifyOptions};
+use std::sync::atomic::AtomicBool;
+
+use logweir_engine::engine::VerifyOptions;
 use logweir_engine::event::Event;
-use logweir_engine::verify::{Finding, VerifyReport};
+use logweir_engine::rerun::{RerunOptions, RerunOutcome, RerunReport, RerunStage};
+use logweir_engine::verify::{Finding, FindingKind, VerifyReport};
+use logweir_stages::compare::Tables;
 use serde_json::Value;
 
-use crate::cli::VerifyArgs;
-use crate::commands::Outcome;
+use crate::cli::{Global, VerifyArgs};
+use crate::commands::{Outcome, limit_polars, open};
+use crate::render::diagnostic::Failure;
 use crate::render::table::Table;
 use crate::render::{Screen, line, text, to_stderr};
 
-pub(super) fn verify(engine: &Engine, args: &VerifyArgs, screen: &Screen) -> Outcome {
-    let options = VerifyOptions { targets: args.targets.clone(), repair: args.repair };
+pub(super) fn verify(global: &Global, args: &VerifyArgs, screen: &Screen) -> Outcome {
+    // As the user means it, before the project is entered.
+    let key = args.key.as_ref().map(std::path::absolute).transpose().map_err(Failure::environment)?;
+    if args.rerun {
+        return rerun(global, args, screen);
+    }
+    let engine = open(global)?;
+    let options = VerifyOptions { targets: args.targets.clone(), repair: args.repair, key };
     let warnings = |event: &Event| {
         if let Some(line) = line::of(event, screen.err, screen.verbose).filter(|_| !screen.json) {
             to_stderr(&format!("{line}\n"));
@@ -26,6 +37,93 @@ pub(super) fn verify(engine: &Engine, args: &VerifyArgs, screen: &Screen) -> Out
         screen.data(&page(&report, screen))?;
     }
     Ok(report.exit_code())
+}
+
+/// Executes stages again and shows what became of them.
+fn rerun(global: &Global, args: &VerifyArgs, screen: &Screen) -> Outcome {
+    limit_polars(args.jobs);
+    let jobs = args.jobs.map_or(0, std::num::NonZero::get);
+    let options = RerunOptions { targets: args.targets.clone(), jobs };
+    let told = |stage: &RerunStage| {
+        if !screen.json && !screen.quiet {
+            to_stderr(&format!("{} {}\n", outcome(stage.outcome), stage.stage));
+        }
+    };
+    let report = open(global)?.rerun(&options, &Tables, &told, &AtomicBool::new(false))?;
+    if screen.json {
+        screen.json(&report)?;
+    } else {
+        screen.data(&rerun_page(&report, screen))?;
+    }
+    Ok(report.exit_code())
+}
+
+fn outcome(outcome: RerunOutcome) -> &'static str {
+    match outcome {
+        RerunOutcome::Same => "same",
+        RerunOutcome::Different => "different",
+        RerunOutcome::Failed => "failed",
+        RerunOutcome::Skipped => "skipped",
+    }
+}
+
+fn rerun_page(report: &RerunReport, screen: &Screen) -> String {
+    let paint = screen.out;
+    let mut table = Table::default();
+    for stage in &report.stages {
+        let word = match stage.outcome {
+            RerunOutcome::Same => paint.green("same"),
+            RerunOutcome::Skipped => paint.yellow("skipped"),
+            other => paint.red(outcome(other)),
+        };
+        let why = stage.why.as_deref().map(|why| why.lines().collect::<Vec<_>>().join(" · "));
+        let mut notes: Vec<String> = why.into_iter().collect();
+        if !stage.from_store.is_empty() {
+            let files = stage.from_store.join(", ");
+            notes.push(format!("not in place as recorded, so taken from the store: {files}"));
+        }
+        table.row([word.clone(), stage.stage.clone(), notes.join("; ")]);
+        for difference in &stage.differences {
+            table.row([String::new(), difference.path.clone(), difference.first.clone()]);
+        }
+    }
+    let mut out = table.render(0);
+    let again = report.stages.len() - report.count(RerunOutcome::Skipped);
+    let bad = report.count(RerunOutcome::Different) + report.count(RerunOutcome::Failed);
+    let verdict = match bad {
+        0 => paint.green("all as recorded"),
+        n => paint.red(&format!("{} not reproduced", text::plural(n, "action"))),
+    };
+    let skipped = report.count(RerunOutcome::Skipped);
+    let _ = writeln!(out, "{verdict}: {} executed again, {skipped} skipped", text::plural(again, "action"));
+    out
+}
+
+/// Says what repairs the findings, and what cannot be repaired.
+fn remedy(report: &VerifyReport) -> Option<&'static str> {
+    use FindingKind as Kind;
+    let any = |kinds: &[Kind]| report.findings.iter().any(|finding| kinds.contains(&finding.kind));
+    let repairable =
+        any(&[Kind::OutputMissing, Kind::OutputChanged, Kind::ObjectCorrupt, Kind::ObjectMissing, Kind::IndexMismatch]);
+    let evidence = any(&[
+        Kind::LogBroken,
+        Kind::LogCut,
+        Kind::LockMismatch,
+        Kind::RecordMissing,
+        Kind::Unsigned,
+        Kind::SignatureWrong,
+    ]);
+    match (repairable, evidence) {
+        (true, false) => {
+            Some("`logweir verify --repair` puts right what store or disk allow; `logweir run` makes the rest")
+        }
+        (true, true) => Some(
+            "`logweir verify --repair` puts right outputs, objects and index; what was done to records is not repaired: \
+             it stays as evidence",
+        ),
+        (false, true) => Some("records are not repaired: what was done to them stays as evidence"),
+        (false, false) => None,
+    }
 }
 
 fn page(report: &VerifyReport, screen: &Screen) -> String {
@@ -57,6 +155,13 @@ fn page(report: &VerifyReport, screen: &Screen) -> String {
         n => paint.red(&text::plural(n, "difference")),
     };
     let _ = writeln!(out, "{verdict}: {looked}");
+    if let (Some(signed), Some(after)) = (report.signed, report.after_signed) {
+        let signed = text::plural(signed, "run");
+        let _ = writeln!(out, "{signed} with a good signature; {after} log entries after the last of them");
+    }
+    if let Some(remedy) = remedy(report) {
+        let _ = writeln!(out, "{remedy}");
+    }
     out
 }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::bundle::Bundle;
 use crate::compiled::Reading;
+use crate::difference::Compare;
 use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::event::{Event, Sink};
@@ -22,14 +23,16 @@ use crate::plan::{self, Plan};
 use crate::project::{ProjectLock, host, new_temp, run_id, total_memory};
 use crate::quick::Glance;
 use crate::records::History;
+use crate::rerun::{self, RerunOptions, RerunReport, RerunStage};
 use crate::runlog::Writer;
 use crate::schedule::Budget;
+use crate::sign::{self, PublicKey};
 use crate::snapshot::Snapshot;
 use crate::sources::Places;
 use crate::spec::{Spec, SpecErrors};
 use crate::statcache::{StatCache, clock};
 use crate::store::Store;
-use crate::survey::{Asked, Mapped, Prepared, Survey};
+use crate::survey::{Asked, Mapped, Prepared, Survey, declared};
 use crate::targets::{self, Chosen};
 use crate::verify::{Check, VerifyReport};
 use crate::wiring::Wiring;
@@ -97,6 +100,8 @@ pub struct VerifyOptions {
     pub targets: Vec<String>,
     /// Put right what the store or the disk allows.
     pub repair: bool,
+    /// Check the signatures of all runs with the key in this file.
+    pub key: Option<PathBuf>,
 }
 
 /// Why a pipeline cannot be opened.
@@ -236,8 +241,11 @@ impl Engine {
         // Under a lock that was never given back no run has written the lock file since it was looked at.
         let watched = handed_over.is_some();
         let _lock = handed_over.map_or_else(|| ProjectLock::take(&cache), Ok)?;
+        let signer = sign::configured(&self.project.root, &self.env, self.spec.sign.as_deref())?;
+        let (signer, warning) = signer.map_or((None, None), |(signer, warning)| (Some(signer), warning));
         let (index, mut damage) = Index::open(&cache)?;
-        let (writer, torn) = Writer::open(&cache, index.covered().head, index.covered().len)?;
+        let (mut writer, torn) = Writer::open(&cache, index.covered().head, index.covered().len)?;
+        writer.sign_with(signer);
         let run = run_id(&writer.head());
         let temp = new_temp(&cache, &run)?;
         let bytes = self.snapshot_bytes(glance.is_some() || options.rehash || !damage.is_empty());
@@ -258,6 +266,7 @@ impl Engine {
         let budget = self.budget(options.jobs);
         let stages = selected.iter().filter(|selected| **selected).count();
         sink.event(&Event::RunStarted { run: run.clone(), pipeline: self.pipeline(), stages, jobs: budget.threads });
+        warning.into_iter().for_each(|text| sink.event(&Event::Warning { text }));
         if let Some(torn) = torn {
             let text = format!("the last entry of the run log was incomplete; it is kept in `{}`", torn.display());
             sink.event(&Event::Warning { text });
@@ -354,9 +363,25 @@ impl Engine {
         let selected = self.choose(&options.targets, &[])?.selected;
         let _lock = if options.repair { Some(ProjectLock::take(&self.cache())?) } else { None };
         let history = self.history()?;
+        let (lock, lock_error) = match LockFile::read(&LockFile::path_for(&self.project.file)) {
+            Ok(lock) => {
+                let odd = !lock.is_as_written(&LockFile::path_for(&self.project.file));
+                (lock, odd.then(|| "has lines that no run writes so".to_owned()))
+            }
+            Err(error @ EngineError::LockFile { .. }) => (LockFile::default(), Some(error.to_string())),
+            Err(error) => return Err(error),
+        };
         let check = Check {
             history: &history,
-            lock: LockFile::read(&LockFile::path_for(&self.project.file))?,
+            lock,
+            lock_error,
+            declared: self
+                .spec
+                .stages
+                .iter()
+                .flat_map(|stage| stage.outputs.values().map(|o| declared(&o.path, o.directory)))
+                .collect(),
+            key: options.key.as_deref().map(PublicKey::read).transpose()?,
             lock_name: LockFile::path_for(Path::new(&self.pipeline())).to_string_lossy().into_owned(),
             pipeline: self.pipeline(),
             stages: self
@@ -376,6 +401,29 @@ impl Engine {
             let _ = fs::remove_dir_all(&temp);
         }
         Ok(report)
+    }
+
+    /// Executes stages again, in scratch, and compares their outputs with the recorded ones; nothing of the project is
+    /// changed. `told` is handed each stage as it ends.
+    ///
+    /// # Errors
+    /// Unknown targets; another run holds the lock; missing source files; the disk is not writable.
+    pub fn rerun(
+        &self,
+        options: &RerunOptions,
+        compare: &dyn Compare,
+        told: &(dyn Fn(&RerunStage) + Sync),
+        cancel: &AtomicBool,
+    ) -> Result<RerunReport, EngineError> {
+        let Chosen { selected, forced, asked } = self.choose(&options.targets, &[])?;
+        let expansions = Expansions::of(&self.spec);
+        let _lock = ProjectLock::take(&self.cache())?;
+        let (index, _) = Index::open(&self.cache())?;
+        let temp = new_temp(&self.cache(), "rerun")?;
+        let mut survey = self.survey(index, forced, self.mapped(&expansions, asked), true, &temp, None)?;
+        let report = rerun::run(&mut survey, options, &selected, &temp, compare, told, cancel);
+        let _ = fs::remove_dir_all(&temp);
+        report
     }
 
     fn cache(&self) -> PathBuf {

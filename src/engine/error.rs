@@ -173,6 +173,14 @@ pub enum EngineError {
         /// What is wrong.
         why: String,
     },
+    /// A file that should hold a key holds none.
+    #[error("`{}` does not hold {wanted}", .path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        wanted: &'static str,
+    },
     /// A bug in the program.
     #[error("internal error: {0}")]
     Internal(String),
@@ -197,6 +205,7 @@ impl EngineError {
             | Self::ItemClash { .. }
             | Self::PlanFile { .. }
             | Self::LockFile { .. }
+            | Self::KeyFile { .. }
             | Self::Effect { .. } => 2,
             Self::MissingInputs(_)
             | Self::TooManyInputs { .. }
@@ -253,6 +262,9 @@ impl EngineError {
             Self::Tool { .. } => "install the tool, or take it from `tools:`".into(),
             Self::Internal(_) => "this is a bug in the program; please report it".into(),
             Self::Pipeline(_) => "correct the pipeline file; `logweir plan` checks it and runs nothing".into(),
+            Self::KeyFile { .. } => {
+                "`openssl genpkey -algorithm ed25519 -out key.pem` makes one, `openssl pkey -in key.pem -pubout` its public part".into()
+            }
             Self::PlanFile { .. } => "make one with `logweir plan --out FILE`".into(),
             Self::Effect { .. } => {
                 "check the stage's parameters and the environment variables that name its target".into()
@@ -360,6 +372,7 @@ mod tests {
             EngineError::Tool { tool: text(), stage: text(), why: text() },
             EngineError::Effect { stage: text(), why: text() },
             EngineError::Internal(text()),
+            EngineError::KeyFile { path: path(), wanted: "x" },
             EngineError::ItemClash { stage: text(), items: [text(), text()], what: text() },
         ];
         use io::ErrorKind::{NotADirectory, NotFound, Other, PermissionDenied, ReadOnlyFilesystem, StorageFull};
@@ -393,6 +406,7 @@ mod tests {
             EngineError::Io { .. } => 18,
             EngineError::Collected { .. } => 19,
             EngineError::ItemClash { .. } => 20,
+            EngineError::KeyFile { .. } => 21,
         }
     }
 
@@ -400,7 +414,7 @@ mod tests {
     fn every_error_says_what_to_do_next() {
         let all = all();
         let numbers: std::collections::BTreeSet<usize> = all.iter().map(number).collect();
-        assert_eq!(numbers, (0..=20).collect(), "every variant is here");
+        assert_eq!(numbers, (0..=21).collect(), "every variant is here");
         for error in all {
             let help = error.help().unwrap_or_default();
             assert!(!help.is_empty(), "{error:?} has no help");

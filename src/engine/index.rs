@@ -143,6 +143,64 @@ impl Index {
         Ok((index, damage))
     }
 
+    /// Says what the files of the index, `index` and `head`, do not have as the log has it: the file and what is wrong.
+    /// A lost file is nothing wrong: the next run makes it from the log.
+    ///
+    /// # Errors
+    /// The log exists but cannot be read.
+    pub(crate) fn disagreements(cache: &Path) -> Result<Vec<(&'static str, String)>, EngineError> {
+        let mut found = Vec::new();
+        if cache.join("head").exists() && noted_head(cache).is_none() {
+            found.push(("head", "was changed: its check digest does not fit".to_owned()));
+        }
+        let Ok(bytes) = fs::read(cache.join("index")) else { return Ok(found) };
+        let Some((base, covered, runs, last)) = Base::read(bytes) else {
+            found.push(("index", "was changed: its check digest does not fit".to_owned()));
+            return Ok(found);
+        };
+        // Where the log was cut or changed that is said of the log.
+        if covered.len > 0 && !runlog::ends_with(cache, &covered) {
+            return Ok(found);
+        }
+        let mut log = Self::empty(PathBuf::new());
+        let mut results = FastMap::default();
+        for line in runlog::lines(cache, 0)? {
+            let line = line.map_err(EngineError::io("read", &runlog::path_in(cache)))?;
+            if line.offset >= covered.len {
+                break;
+            }
+            match Entry::parse(&line.bytes) {
+                Ok((_, Entry::Action(action))) => {
+                    log.add_action(line.offset, &action);
+                    results.insert(line.offset, (action.key, log.actions[&action.key].clone()));
+                }
+                Ok((_, Entry::Run(run))) => log.add_run(line.offset, &run),
+                Err(_) => {}
+            }
+        }
+        let mut wrong = |what: String| found.push(("index", what));
+        if runs != log.runs || last != log.last {
+            wrong("does not list the runs that the log has".to_owned());
+        }
+        // `gc` leaves out results, and then an earlier one of a key may stand for a later.
+        let complete = !cache.join("collected").exists();
+        let mut count = 0;
+        for (key, result) in base.actions() {
+            count += 1;
+            let at = result.at;
+            if results.get(&at) != Some(&(key, result)) {
+                wrong(format!("has a result of key {} that the log does not have at byte {at}", key.short()));
+            }
+        }
+        if complete && count != log.actions.len() {
+            wrong(format!("has {count} results, the log {}", log.actions.len()));
+        }
+        if base.stages().any(|(name, at)| log.stages.get(&name) != Some(&at)) {
+            wrong("places the last action of a stage elsewhere than the log".to_owned());
+        }
+        Ok(found)
+    }
+
     fn empty(file: PathBuf) -> Self {
         Self {
             file,

@@ -110,6 +110,9 @@ impl LockFile {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+                return Err(EngineError::LockFile { path: path.to_path_buf(), why: "it is no text".to_owned() });
+            }
             Err(e) => return Err(EngineError::io("read", path)(e)),
         };
         Self::parse(&text).map_err(|why| EngineError::LockFile { path: path.to_path_buf(), why })
@@ -157,6 +160,17 @@ impl LockFile {
             rest = after;
         }
         (rest.is_empty() && new.is_empty()).then_some(text)
+    }
+
+    /// Whether the file has just the lines a run writes, in any order, for a merge may have moved blocks.
+    pub(crate) fn is_as_written(&self, path: &Path) -> bool {
+        let sorted = |text: &str| {
+            let told = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+            let mut lines: Vec<String> = told.map(str::to_owned).collect();
+            lines.sort_unstable();
+            lines
+        };
+        fs::read_to_string(path).map_or(true, |text| sorted(&text) == sorted(&self.text()))
     }
 
     fn write_top(&self, text: &mut String) {

@@ -20,6 +20,7 @@ use crate::project::{ProjectLock, host, run_id};
 use crate::runlog::{self, Entry, RunEntry, Writer};
 use crate::runmap;
 use crate::shell;
+use crate::sign;
 use crate::snapshot::Snapshot;
 use crate::sources::Places;
 use crate::spec::Link;
@@ -101,15 +102,19 @@ pub fn run<'b>(
     if !same_tools(&snapshot, reading, root) {
         return Ok(Quick::Whole(None));
     }
+    let signer = sign::configured(root, reading.env, snapshot.sign)?;
     let (mut writer, torn) = Writer::open(&cache, covered.head, covered.len)?;
     if torn.is_some() {
         return Ok(Quick::Whole(None));
     }
+    let (signer, warning) = signer.map_or((None, None), |(signer, warning)| (Some(signer), warning));
+    writer.sign_with(signer);
     let run = run_id(&covered.head);
     let count = snapshot.actions().count();
     let jobs = crate::engine::threads(options.jobs);
     let pipeline = reading.project.file_name();
     sink.event(&Event::RunStarted { run: run.clone(), pipeline: pipeline.clone(), stages: count, jobs });
+    warning.into_iter().for_each(|text| sink.event(&Event::Warning { text }));
     for unit in snapshot.actions() {
         sink.event(&Event::fresh(unit.name, Digest::from(unit.key)));
     }
@@ -138,6 +143,7 @@ pub fn run<'b>(
         roots: roots.collect::<BTreeMap<_, _>>(),
         host: format!("{host} ({platform})"),
         damage: Vec::new(),
+        signature: None,
     };
     writer.append(&Entry::Run(Box::new(entry)))?;
     // The lock file must not know a line that a power cut could take.

@@ -21,6 +21,7 @@ use crate::history::{OutputRecord, RunInfo};
 use crate::index::Covered;
 use crate::key::KeyRecord;
 use crate::sandbox::Undeclared;
+use crate::sign::{Signature, Signer};
 
 /// An executed action.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,6 +89,9 @@ pub struct RunEntry {
     /// What was wrong with the log when the run began; evidence that stays.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damage: Vec<String>,
+    /// Over the rest of its line; added where the line is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
 }
 
 /// An entry of the run log.
@@ -246,6 +250,7 @@ pub struct Writer {
     path: PathBuf,
     len: u64,
     head: Digest,
+    signer: Option<Signer>,
 }
 
 impl Writer {
@@ -277,7 +282,12 @@ impl Writer {
             torn = Some(aside);
         }
         file.seek(SeekFrom::Start(len)).map_err(EngineError::io("write", &path))?;
-        Ok((Self { file, path, len, head }, torn))
+        Ok((Self { file, path, len, head, signer: None }, torn))
+    }
+
+    /// Signs the runs that are appended from now on.
+    pub fn sign_with(&mut self, signer: Option<Signer>) {
+        self.signer = signer;
     }
 
     /// Appends an entry with one write; returns where it begins. It is durable after the next sync of the file.
@@ -285,7 +295,10 @@ impl Writer {
     /// # Errors
     /// The disk is full or the log not writable; nothing of the entry is left then.
     pub fn append(&mut self, entry: &Entry) -> Result<u64, EngineError> {
-        let line = entry.line(&self.head);
+        let mut line = entry.line(&self.head);
+        if let (Entry::Run(_), Some(signer)) = (entry, &self.signer) {
+            line = signer.signed(line.trim_end()) + "\n";
+        }
         let offset = self.len;
         let action = matches!(entry, Entry::Action(_));
         failpoint::hit(if action { "action_before" } else { "run_before" });

@@ -11,12 +11,14 @@ use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::event::{Reason, ReasonKind};
 use crate::history::OutputRecord;
+use crate::index::Index;
 use crate::lockfile::LockFile;
 use crate::manifest::{FileFact, Manifest};
 use crate::publish::{Placer, files_below, hash_directory, hash_file};
 use crate::records::History;
 use crate::runlog::{self, ActionEntry, Entry};
 use crate::runmap;
+use crate::sign::{self, PublicKey};
 use crate::spec::Link;
 use crate::store::Store;
 
@@ -38,6 +40,14 @@ pub enum FindingKind {
     LogCut,
     /// `pipeline.lock` disagrees with the run log.
     LockMismatch,
+    /// The action index, which is made from the run log, disagrees with it.
+    IndexMismatch,
+    /// What was recorded of an earlier run is not in the store.
+    RecordMissing,
+    /// A run is not signed though it should be.
+    Unsigned,
+    /// A signature is not one of the key over what it signs.
+    SignatureWrong,
 }
 
 /// One difference.
@@ -78,6 +88,12 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Entries of the run log whose chain was checked.
     pub log_entries: usize,
+    /// Runs with a good signature; `None` unless they were checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<usize>,
+    /// Entries of the run log that no good signature vouches for, at its end; `None` unless signatures were checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_signed: Option<usize>,
     /// Every difference; empty when all is well.
     pub findings: Vec<Finding>,
     /// Outputs that are not reproducible, of stages that are not declared `always`.
@@ -98,6 +114,12 @@ impl VerifyReport {
 pub(crate) struct Check<'a> {
     pub(crate) history: &'a History,
     pub(crate) lock: LockFile,
+    /// Why the lock file cannot be understood.
+    pub(crate) lock_error: Option<String>,
+    /// Output paths that the pipeline declares.
+    pub(crate) declared: BTreeSet<String>,
+    /// What signatures are checked with.
+    pub(crate) key: Option<PublicKey>,
     /// The lock file as findings call it.
     pub(crate) lock_name: String,
     pub(crate) pipeline: String,
@@ -116,6 +138,13 @@ impl Check<'_> {
         if self.everything {
             self.objects(&recorded, &mut report)?;
             self.log(&mut report)?;
+            self.index(&mut report)?;
+        }
+        if let Some(key) = &self.key {
+            let signatures = sign::check(&self.history.cache, key)?;
+            report.signed = Some(signatures.good);
+            report.after_signed = Some(signatures.after);
+            report.findings.extend(signatures.findings);
         }
         report.findings.sort();
         Ok(report)
@@ -208,7 +237,11 @@ impl Check<'_> {
             return (0, vec![finding(FindingKind::OutputMissing, &output.path, "is not there".to_owned())]);
         }
         match hash_file(&place) {
-            Ok(now) if now.digest == output.digest => (now.size, Vec::new()),
+            Ok(now) if now.digest == output.digest && now.executable == output.executable => (now.size, Vec::new()),
+            Ok(now) if now.digest == output.digest => {
+                let mode = if now.executable { "is executable, recorded is not" } else { "is not executable any more" };
+                (now.size, vec![finding(FindingKind::OutputChanged, &output.path, mode.to_owned())])
+            }
             Ok(now) => (
                 now.size,
                 vec![finding(FindingKind::OutputChanged, &output.path, differs(&output.digest, &now.digest))],
@@ -247,25 +280,38 @@ impl Check<'_> {
         Ok(())
     }
 
+    /// Compares the action index, which can always be made anew, with the log.
+    fn index(&self, report: &mut VerifyReport) -> Result<(), EngineError> {
+        for (file, detail) in Index::disagreements(&self.history.cache)? {
+            let path = format!("cache/{file}");
+            report.findings.push(Finding { kind: FindingKind::IndexMismatch, path, stage: None, detail });
+        }
+        Ok(())
+    }
+
     fn log(&self, report: &mut VerifyReport) -> Result<(), EngineError> {
         let log = |line: u64| format!("cache/runlog.jsonl:{line}");
         let finding = |kind, path: String, detail: String| Finding { kind, path, stage: None, detail };
         let mut heads = BTreeSet::new();
         let mut first = None;
         let mut noted = Vec::new();
-        let mut actions: BTreeMap<(String, String, Digest), BTreeMap<String, Digest>> = BTreeMap::new();
+        let mut actions: BTreeMap<(String, String, Digest), BTreeMap<String, OutputRecord>> = BTreeMap::new();
+        let (mut other_keys, mut maps) = (Vec::new(), BTreeMap::new());
         let mut contents = Contents::default();
-        let (count, damage) = runlog::check(&self.history.cache, |_, digest, entry| {
+        let (count, damage) = runlog::check(&self.history.cache, |at, digest, entry| {
             first.get_or_insert(*digest);
             heads.insert(*digest);
             match entry {
                 Entry::Run(run) => {
+                    maps.entry(run.map).or_insert_with(|| run.info.run.clone());
                     noted.extend(run.damage.iter().map(|what| format!("run {} found: {what}", run.info.run)));
                 }
                 Entry::Action(action) => {
                     contents.add(&action);
-                    let outputs = action.outputs.into_iter().map(|(slot, o)| (slot, o.digest)).collect();
-                    actions.insert((action.pipeline, action.stage, action.key), outputs);
+                    if action.record.key() != action.key {
+                        other_keys.push((at, action.stage.clone()));
+                    }
+                    actions.insert((action.pipeline, action.stage, action.key), action.outputs);
                 }
             }
         })?;
@@ -273,6 +319,20 @@ impl Check<'_> {
         report.log_entries = usize::try_from(count).unwrap_or(usize::MAX);
         for damage in damage {
             report.findings.push(finding(FindingKind::LogBroken, log(damage.line), damage.what));
+        }
+        for (at, stage) in other_keys {
+            let detail = "its key is not that of its record".to_owned();
+            let (path, stage) = (log(self.line_number(at)?), Some(stage));
+            report.findings.push(Finding { kind: FindingKind::LogBroken, path, stage, detail });
+        }
+        let last: BTreeSet<Digest> = self.history.index.last_runs().values().map(|run| run.map).collect();
+        for (map, run) in maps.into_iter().filter(|(map, _)| !last.contains(map)) {
+            let store = &self.history.store;
+            let whole = runmap::objects(&map, store).is_ok_and(|all| all.iter().all(|o| store.path(o).is_file()));
+            if !whole {
+                let detail = format!("the stage map of run {run} is lost, and with it what `show` says of that run");
+                report.findings.push(finding(FindingKind::RecordMissing, object_name(&map), detail));
+            }
         }
         for what in noted {
             report.findings.push(finding(FindingKind::LogBroken, "cache/runlog.jsonl".to_owned(), what));
@@ -288,9 +348,16 @@ impl Check<'_> {
             );
             report.findings.push(finding(FindingKind::LogCut, "cache/runlog.jsonl".to_owned(), detail));
         }
+        let lock = |detail: String| finding(FindingKind::LockMismatch, self.lock_name.clone(), detail);
+        if let Some(error) = &self.lock_error {
+            report.findings.push(lock(error.clone()));
+        }
         let Some((lock_first, head)) = self.lock.log else { return Ok(()) };
         // A lock file that came with a checkout speaks of another log.
         if first != Some(lock_first) {
+            if heads.contains(&head) {
+                report.findings.push(lock("names another run log, but its head is in this one".to_owned()));
+            }
             return Ok(());
         }
         if !heads.contains(&head) {
@@ -301,12 +368,15 @@ impl Check<'_> {
             let entry = actions.get(&(self.pipeline.clone(), stage.clone(), locked.key));
             let same = entry.is_some_and(|outputs| {
                 locked.outputs.len() == outputs.len()
-                    && locked.outputs.iter().all(|(slot, o)| outputs.get(slot) == Some(&o.digest))
+                    && locked
+                        .outputs
+                        .iter()
+                        .all(|(slot, o)| outputs.get(slot).is_some_and(|made| self.is_locked(o, made)))
             });
             let unrecorded_effect = locked.outputs.is_empty() && entry.is_none();
             if !same && !unrecorded_effect {
                 let detail = match entry {
-                    Some(_) => "its output digests are not those of the run log".to_owned(),
+                    Some(_) => "its outputs are not those of the run log".to_owned(),
                     None => format!("the run log has no action with its key {}", locked.key.short()),
                 };
                 let stage = Some(stage.clone());
@@ -321,6 +391,20 @@ impl Check<'_> {
         Ok(())
     }
 
+    /// Whether a locked output is the recorded one; a built-in stage may have been given another path since.
+    fn is_locked(&self, locked: &OutputRecord, made: &OutputRecord) -> bool {
+        let path = locked.path == made.path || self.declared.contains(&locked.path);
+        path && OutputRecord { path: made.path.clone(), ..locked.clone() } == *made
+    }
+
+    /// Returns the number of the line that begins at a byte of the log.
+    fn line_number(&self, at: u64) -> Result<u64, EngineError> {
+        let path = runlog::path_in(&self.history.cache);
+        let bytes = fs::read(&path).map_err(EngineError::io("read", &path))?;
+        let before = bytes.iter().take(usize::try_from(at).unwrap_or(usize::MAX));
+        Ok(1 + before.filter(|byte| **byte == b'\n').count() as u64)
+    }
+
     /// Puts right what can be: outputs from the store, objects from outputs. The run log is never touched.
     pub(crate) fn repair(&self, report: &mut VerifyReport, temp: &Path) -> Result<(), EngineError> {
         let store = Store::new(&self.history.cache, temp, Link::Auto);
@@ -328,6 +412,14 @@ impl Check<'_> {
         for finding in report.findings.iter().filter(|f| f.kind == FindingKind::ObjectCorrupt) {
             let path = self.history.cache.join("objects").join(&finding.path);
             fs::remove_file(&path).map_err(EngineError::io("remove", &path))?;
+        }
+        for finding in report.findings.iter().filter(|f| f.kind == FindingKind::IndexMismatch) {
+            // Also where the other file is all right it is written anew from the log.
+            let path = self.history.root.join(&finding.path);
+            if path.exists() {
+                fs::remove_file(&path).map_err(EngineError::io("remove", &path))?;
+            }
+            Index::open(&self.history.cache)?.0.save()?;
         }
         for (_, output) in self.recorded() {
             for (digest, relative) in missing_objects(&store, &output) {

@@ -31,6 +31,7 @@ pub mod export;
 pub mod plots;
 pub mod report;
 
+pub mod compare;
 pub mod support;
 
 #[cfg(test)]

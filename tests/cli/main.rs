@@ -12,4 +12,5 @@ mod lineage;
 mod shapes;
 mod shipped;
 mod support;
+mod verify;
 mod watch;

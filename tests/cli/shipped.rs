@@ -100,6 +100,42 @@ fn threads_do_not_change_a_byte() {
 }
 
 #[test]
+fn another_machines_environment_does_not_change_a_byte_and_all_kinds_are_reproducible() {
+    let (one, logs) = simulated("1500");
+    logweir(&one, &logs, &["run", "-q", "-j", "1"]).ok();
+    let two = Project::new(PIPELINE);
+    let deeper = two.path("another folder");
+    fs::create_dir_all(&deeper).unwrap();
+    fs::copy(two.path("pipeline.yaml"), deeper.join("pipeline.yaml")).unwrap();
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .args(["-c", "umask 077 && exec \"$0\" run -q -j 2", env!("CARGO_BIN_EXE_logweir")])
+        .current_dir(&deeper)
+        .env_clear();
+    shell.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("LOGWEIR_HDFS", logs.canonicalize().unwrap());
+    shell.envs([
+        ("TZ", "Pacific/Auckland"),
+        ("LANG", "tr_TR.UTF-8"),
+        ("LC_ALL", "tr_TR.UTF-8"),
+        ("HOME", "/nonexistent"),
+    ]);
+    said(&shell.output().unwrap()).ok();
+    let blocks = |text: &str| text.split_once("[[stage]]").map(|(_, blocks)| blocks.to_owned());
+    let other = fs::read_to_string(deeper.join("pipeline.lock")).unwrap();
+    assert_eq!(blocks(&one.read("pipeline.lock")), blocks(&other));
+    let log = one.read("cache/runlog.jsonl");
+    for jobs in ["1", "2"] {
+        let report = logweir(&one, &logs, &["verify", "--rerun", "--json", "-j", jobs]).ok().json();
+        let with = |outcome: &str| -> Vec<String> {
+            let stages = report["stages"].as_array().unwrap().iter().filter(|stage| stage["outcome"] == outcome);
+            stages.map(|stage| stage["stage"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!((with("same").len(), with("skipped")), (12, vec!["export".to_owned()]), "{report}");
+    }
+    assert_eq!(one.read("cache/runlog.jsonl"), log);
+}
+
+#[test]
 fn scoring_the_training_log_gives_the_scores_of_the_pipeline() {
     let (project, logs) = simulated("1500");
     logweir(&project, &logs, &["run", "-q"]).ok();

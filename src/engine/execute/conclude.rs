@@ -46,6 +46,7 @@ impl Coordinator<'_, '_> {
             roots: roots.iter().map(|(name, place)| (name.clone(), place.to_string_lossy().into_owned())).collect(),
             host: format!("{} ({})", self.orders.host.0, self.orders.host.1),
             damage: self.orders.damage.clone(),
+            signature: None,
         };
         let entry = Entry::Run(Box::new(entry));
         let at = self.append(&entry)?;
@@ -126,6 +127,7 @@ impl Coordinator<'_, '_> {
             map,
             blocks: lock.map_or_else(|| lockfile::blocks_on_disk(&self.orders.lock_path), lockfile::blocks_of),
             roots: roots?,
+            sign: survey.spec.sign.as_deref(),
         };
         snapshot::encode(frame, &units).ok()
     }

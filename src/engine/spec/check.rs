@@ -21,6 +21,7 @@ pub(super) struct Head {
     pub(super) roots: IndexMap<String, PathBuf>,
     pub(super) pools: IndexMap<String, usize>,
     pub(super) link: super::Link,
+    pub(super) sign: Option<String>,
     pub(super) sandbox: raw::Sandbox,
 }
 

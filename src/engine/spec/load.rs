@@ -90,6 +90,7 @@ fn read(
         roots: head.roots,
         pools: head.pools,
         link: head.link,
+        sign: head.sign,
         stages: checked,
         overrides: options.sets.clone(),
         profile: options.profile.clone(),
@@ -211,6 +212,7 @@ fn head(document: Map<String, Value>, scope: &Scope<'_>, sources: &mut Sources) 
             roots: names("roots").into_iter().map(|name| (name, Default::default())).collect(),
             pools: names("pools").into_iter().map(|name| (name, 1)).collect(),
             link: raw::Link::default(),
+            sign: None,
             sandbox: raw::Sandbox::Off,
         };
     };
@@ -236,6 +238,7 @@ fn head(document: Map<String, Value>, scope: &Scope<'_>, sources: &mut Sources) 
         name: read.name.unwrap_or_else(|| "pipeline".to_owned()),
         roots: read.roots.into_iter().map(|(name, place)| (name, home(place).into())).collect(),
         pools: read.pools.into_iter().map(|(name, pool)| (name, pool.0.get())).collect::<IndexMap<_, _>>(),
+        sign: read.lineage.and_then(|lineage| lineage.sign).map(home).filter(|path| !path.is_empty()),
         link: read.store.map(|store| store.link).unwrap_or_default(),
         sandbox: read.sandbox.unwrap_or_default(),
     }

@@ -199,6 +199,8 @@ pub struct Spec {
     pub pools: IndexMap<String, usize>,
     /// How a stored object becomes the file at its path (`store: {link: …}`).
     pub link: Link,
+    /// The key file that runs are signed with (`lineage: {sign: …}`): absolute or relative to the project root.
+    pub sign: Option<String>,
     /// Stages in the order written (matrix combinations in order).
     pub stages: Vec<StageSpec>,
     /// Overrides given by `--set`, as given, and the profile: recorded in the run.

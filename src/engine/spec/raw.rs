@@ -45,9 +45,8 @@ pub(crate) struct RawSpec {
     pub(crate) store: Option<RawStore>,
     /// Where stages run.
     pub(crate) executor: Option<RawExecutor>,
-    /// How lineage is exported.
-    #[expect(dead_code, reason = "read by the exporters of standard lineage; here for the schema")]
-    lineage: Option<RawLineage>,
+    /// How lineage is signed and exported.
+    pub(crate) lineage: Option<RawLineage>,
     /// What is to be done: a name for each stage.
     #[serde(default)]
     #[expect(dead_code, reason = "each stage is typed after interpolation; here for the schema")]
@@ -74,7 +73,7 @@ pub(crate) struct RawProfile {
     store: Option<RawStore>,
     /// Where stages run.
     executor: Option<RawExecutor>,
-    /// How lineage is exported.
+    /// How lineage is signed and exported.
     lineage: Option<RawLineage>,
     /// Stages to change or add; `name: null` removes one.
     stages: Option<IndexMap<String, Option<RawStage>>>,
@@ -241,14 +240,16 @@ impl RawExecutor {
     }
 }
 
-/// How lineage is exported.
+/// How lineage is signed and exported.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Lineage")]
-#[expect(dead_code, reason = "read by the exporters of standard lineage; here for the schema")]
 pub(crate) struct RawLineage {
     /// The namespace of jobs and data sets.
+    #[expect(dead_code, reason = "read by the exporters of standard lineage; here for the schema")]
     namespace: Option<String>,
+    /// A file with an ed25519 private key (PKCS#8 PEM) that every run is signed with; `LOGWEIR_SIGNING_KEY` wins.
+    pub(crate) sign: Option<String>,
 }
 
 /// A YAML text that cannot be read.

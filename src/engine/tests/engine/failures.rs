@@ -267,7 +267,7 @@ stages:
             (FindingKind::OutputChanged, "out/parts/first.txt"),
         ]
     );
-    let repaired = lab.engine().verify(&VerifyOptions { repair: true, targets: vec![] }, &Quiet).unwrap();
+    let repaired = lab.engine().verify(&VerifyOptions { repair: true, ..VerifyOptions::default() }, &Quiet).unwrap();
     assert_eq!(repaired.findings, []);
     assert_eq!(repaired.repaired.len(), 8);
     assert_eq!(lab.read("out/parts/first.txt"), "x\n");

@@ -17,8 +17,10 @@ mod map;
 mod map_random;
 mod nothing;
 mod random;
+mod rerun;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod shell;
 mod store;
 mod support;
+mod tamper;

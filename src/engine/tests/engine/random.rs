@@ -150,6 +150,8 @@ impl Trial<'_> {
             self.repair();
             findings = self.verify().findings;
         }
+        // A run with nothing to do does not open the index, and what is lost of the records of earlier runs stays lost.
+        findings.retain(|f| !matches!(f.kind, FindingKind::IndexMismatch | FindingKind::RecordMissing));
         if !self.tampered {
             assert_eq!(findings, []);
         }
@@ -161,7 +163,7 @@ impl Trial<'_> {
         let repair = VerifyOptions { repair: true, ..VerifyOptions::default() };
         let left = self.lab.engine().verify(&repair, &Quiet).unwrap();
         // What cannot be made from outputs is the record of what other runs did; it is there after the next one.
-        let history = |kind: FindingKind| kind == FindingKind::ObjectMissing;
+        let history = |kind: FindingKind| matches!(kind, FindingKind::ObjectMissing | FindingKind::RecordMissing);
         assert!(self.tampered || left.findings.iter().all(|f| history(f.kind) && f.stage.is_none()), "{left:?}");
         self.second();
         assert_eq!(self.lab.run_with(&self.options).counts(), [0, 0, self.world.nodes.len(), 0, 0]);

@@ -1,0 +1,192 @@
+//! Signatures of runs: the entry of a run is signed with a key of the user's, over its line and so, through `prev`, over
+//! all that was recorded before it. Whoever rewrites the log with a new chain cannot make them again.
+//!
+//! The key file is PKCS#8 PEM as `openssl genpkey -algorithm ed25519` writes it. Nothing of it enters a key, the log, a
+//! lineage document or an error.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _};
+use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::error::EngineError;
+use crate::runlog::{self, Entry};
+use crate::verify::{Finding, FindingKind};
+
+/// The environment variable that names the key file; it wins over the pipeline file.
+pub const VARIABLE: &str = "LOGWEIR_SIGNING_KEY";
+
+/// What is signed begins with this, so that a signature made for something else never fits.
+const CONTEXT: &[u8] = b"logweir run entry v1\n";
+
+/// A signature as it stands in the run log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// The key's id: the beginning of the digest of the public key.
+    pub key: String,
+    /// 64 bytes, hexadecimal.
+    pub value: String,
+}
+
+/// A private key, ready to sign.
+pub struct Signer {
+    key: SigningKey,
+    id: String,
+}
+
+impl Signer {
+    /// Reads a key file; returns a warning too if others may read it.
+    ///
+    /// # Errors
+    /// It is not there, cannot be read, or holds no ed25519 private key.
+    pub fn read(path: &Path) -> Result<(Self, Option<String>), EngineError> {
+        let text = read(path)?;
+        let Ok(key) = SigningKey::from_pkcs8_pem(&text) else {
+            return Err(not_a_key(path, "an ed25519 private key in PKCS#8 PEM"));
+        };
+        let open = fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o077 != 0);
+        let warning = || {
+            let path = path.display();
+            format!("the signing key `{path}` can be read by others; `chmod 600 {path}` keeps it yours")
+        };
+        let id = id_of(&key.verifying_key());
+        Ok((Self { key, id }, open.then(warning)))
+    }
+
+    /// Returns a line of the log (a JSON object) with its signature as the last member.
+    pub(crate) fn signed(&self, line: &str) -> String {
+        let value = self.key.sign(&[CONTEXT, line.as_bytes()].concat());
+        let signature = Signature { key: self.id.clone(), value: hex(&value.to_bytes()) };
+        format!("{}{}", line.strip_suffix('}').unwrap_or(line), tail(&signature))
+    }
+}
+
+/// Returns the signer a run is to use, if one is configured: the environment wins over the pipeline file; a relative path
+/// is one in the project.
+///
+/// # Errors
+/// As [`Signer::read`].
+pub(crate) fn configured(
+    root: &Path,
+    env: &BTreeMap<String, String>,
+    declared: Option<&str>,
+) -> Result<Option<(Signer, Option<String>)>, EngineError> {
+    let path = env.get(VARIABLE).map(String::as_str).filter(|path| !path.is_empty()).or(declared);
+    path.map(|path| Signer::read(&root.join(path))).transpose()
+}
+
+/// A public key to check signatures with.
+pub struct PublicKey(VerifyingKey);
+
+impl PublicKey {
+    /// Reads a public key (`openssl pkey -pubout`), or a private one, of which the public part is taken.
+    ///
+    /// # Errors
+    /// It is not there, cannot be read, or is no such key.
+    pub fn read(path: &Path) -> Result<Self, EngineError> {
+        let text = read(path)?;
+        if let Ok(key) = VerifyingKey::from_public_key_pem(&text) {
+            return Ok(Self(key));
+        }
+        let private = SigningKey::from_pkcs8_pem(&text);
+        private.map(|key| Self(key.verifying_key())).map_err(|_| not_a_key(path, "an ed25519 public key in PEM"))
+    }
+
+    /// Whether a line carries a signature of this key over all the rest of it.
+    fn signed(&self, line: &[u8], signature: &Signature) -> bool {
+        let Some(body) = line.strip_suffix(tail(signature).as_bytes()) else { return false };
+        let Some(value) = unhex(&signature.value) else { return false };
+        let value = ed25519_dalek::Signature::from_bytes(&value);
+        self.0.verify_strict(&[CONTEXT, body, b"}"].concat(), &value).is_ok()
+    }
+}
+
+/// What became of the signatures of a log.
+#[derive(Debug, Default)]
+pub(crate) struct Signatures {
+    /// How many are good.
+    pub(crate) good: usize,
+    /// Entries of the log after the last good one.
+    pub(crate) after: usize,
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// Checks every run of the log against a key.
+///
+/// # Errors
+/// The log cannot be read.
+pub(crate) fn check(cache: &Path, key: &PublicKey) -> Result<Signatures, EngineError> {
+    let mut all = Signatures::default();
+    let (id, mut any) = (id_of(&key.0), false);
+    for (number, line) in (1..).zip(runlog::lines(cache, 0)?) {
+        let line = line.map_err(EngineError::io("read", &runlog::path_in(cache)))?;
+        all.after += 1;
+        let Ok((_, Entry::Run(run))) = Entry::parse(&line.bytes) else { continue };
+        let mut find = |kind, detail: String| {
+            all.findings.push(Finding { kind, path: format!("cache/runlog.jsonl:{number}"), stage: None, detail });
+        };
+        match &run.signature {
+            None if any => find(FindingKind::Unsigned, format!("run {} is not signed, earlier ones are", run.info.run)),
+            None => {}
+            Some(signature) => {
+                any = true;
+                if signature.key != id {
+                    let detail = format!("run {} is signed with key {}, not {id}", run.info.run, signature.key);
+                    find(FindingKind::SignatureWrong, detail);
+                } else if key.signed(&line.bytes, signature) {
+                    (all.good, all.after) = (all.good + 1, 0);
+                } else {
+                    let detail = format!("the signature of run {} does not fit what it signs", run.info.run);
+                    find(FindingKind::SignatureWrong, detail);
+                }
+            }
+        }
+    }
+    if !any {
+        let path = "cache/runlog.jsonl".to_owned();
+        let detail = "no run in it is signed".to_owned();
+        all.findings.push(Finding { kind: FindingKind::Unsigned, path, stage: None, detail });
+    }
+    Ok(all)
+}
+
+fn read(path: &Path) -> Result<String, EngineError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(text),
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(not_a_key(path, "a key in PEM")),
+        Err(source) => Err(EngineError::io("read the key", path)(source)),
+    }
+}
+
+fn not_a_key(path: &Path, wanted: &'static str) -> EngineError {
+    EngineError::KeyFile { path: PathBuf::from(path), wanted }
+}
+
+fn tail(signature: &Signature) -> String {
+    format!(",\"signature\":{{\"key\":\"{}\",\"value\":\"{}\"}}}}", signature.key, signature.value)
+}
+
+fn id_of(key: &VerifyingKey) -> String {
+    Digest::of_bytes(key.as_bytes()).short()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<[u8; 64]> {
+    let mut bytes = [0; 64];
+    if text.len() != 128 || !text.is_ascii() {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(bytes)
+}
