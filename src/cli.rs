@@ -143,6 +143,15 @@ pub(crate) enum Command {
   logweir gc --yes                 and remove it
   logweir gc --keep-runs 3 --yes   keep only what the last three runs that did something left")]
     Gc(GcArgs),
+    /// Write the lineage of a run in a standard format
+    #[command(after_help = "Examples:
+  logweir export-lineage --format ro-crate --out audit/
+      a folder to hand over: reports, their lineage, a description
+  logweir export-lineage --format openlineage --out events.jsonl --run last~1
+      the events of the run before
+  logweir lineage reports/roc.png --bundle audit/
+      and ask it elsewhere")]
+    ExportLineage(ExportLineageArgs),
     /// Write a simulated cluster's log with labels
     #[command(after_help = "Examples:
   logweir simulate --sessions 2000 --out data/raw/simulated
@@ -366,6 +375,36 @@ pub(crate) struct GcArgs {
     /// Only show what would go (the default)
     #[arg(long, conflicts_with = "yes")]
     pub(crate) dry_run: bool,
+}
+
+/// `export-lineage`.
+#[derive(Debug, Args)]
+pub(crate) struct ExportLineageArgs {
+    /// The format
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: ExportFormat,
+    /// Where to write it: a file, or a folder that does not exist or is empty (ro-crate); `-` writes to stdout
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) out: PathBuf,
+    /// Run id, a unique beginning of one, `last` or `last~N`
+    #[arg(long, value_name = "RUN", default_value = "last")]
+    pub(crate) run: String,
+    /// Copy reports of up to this many bytes into an ro-crate
+    #[arg(long, value_name = "BYTES", default_value_t = logweir_engine::export::rocrate::COPY_UP_TO)]
+    pub(crate) copy_up_to: u64,
+}
+
+/// Formats of lineage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// OpenLineage events, one JSON object a line
+    Openlineage,
+    /// W3C PROV-JSON
+    Prov,
+    /// A Process Run Crate: a folder
+    RoCrate,
+    /// Everything recorded, as logweir itself reads it
+    Bundle,
 }
 
 /// `simulate`.

@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod emit;
 mod render;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -9,15 +9,18 @@ use std::sync::atomic::AtomicBool;
 use logweir_engine::critical::CriticalPath;
 use logweir_engine::engine::{Engine, RunOptions, RunSummary};
 use logweir_engine::event::{Decision, Event, Sink};
+use logweir_engine::history::RunInfo;
 use logweir_engine::quick::Glance;
+use logweir_engine::spec::OpenLineage;
 
-use crate::commands::Outcome;
+use crate::commands::{Outcome, environment};
+use crate::emit::Emitter;
 use crate::render::board::NAME_WIDTH;
 use crate::render::json::JsonLines;
 use crate::render::live::{Foresee, Live};
 use crate::render::progress::Lines;
 use crate::render::summary::{self, Counts, Ending};
-use crate::render::{self, Screen};
+use crate::render::{self, Screen, to_stderr};
 
 /// The page people look at first, when a pipeline makes one.
 const FRONT_PAGE: &str = "reports/index.html";
@@ -25,6 +28,9 @@ const FRONT_PAGE: &str = "reports/index.html";
 /// Runs, shows it happening, and says how it ended; returns the exit code. `glance` is what a look at the files alone found.
 pub(super) fn carry_out(follower: Follower<'_>, engine: &Arc<Engine>, glance: Option<Box<Glance<'_>>>) -> Outcome {
     follower.engine.replace(Some(Arc::clone(engine)));
+    if let Some(settings) = &engine.spec().openlineage {
+        follower.tell(settings, engine.project().root());
+    }
     let summary = engine.run_after(glance, follower.options, &follower, follower.cancel)?;
     Ok(follower.conclude(&summary))
 }
@@ -62,12 +68,32 @@ pub(super) struct Follower<'a> {
     cancel: &'a Arc<AtomicBool>,
     shown: RefCell<Option<Shown>>,
     told: RefCell<Told>,
+    emitter: RefCell<Option<Emitter>>,
 }
 
 impl<'a> Follower<'a> {
     pub(super) fn new(options: &'a RunOptions, screen: &'a Screen, cancel: &'a Arc<AtomicBool>) -> Self {
-        let (engine, shown, told) = Default::default();
-        Self { engine, options, screen, cancel, shown, told }
+        let (engine, shown, told, emitter) = Default::default();
+        Self { engine, options, screen, cancel, shown, told, emitter }
+    }
+
+    /// Begins to tell a receiver of what happens.
+    fn tell(&self, settings: &OpenLineage, root: &Path) {
+        let key = settings.api_key_env.as_ref().and_then(|name| environment().remove(name));
+        self.emitter.replace(Some(Emitter::start(settings, key, root)));
+    }
+
+    /// Tells a receiver of a run that had nothing to do.
+    pub(super) fn tell_of(&self, summary: &RunSummary, settings: &OpenLineage, root: &Path) {
+        self.tell(settings, root);
+        let RunInfo { run, pipeline, executed, restored, fresh, failed, skipped, seconds, .. } = summary.info.clone();
+        let jobs = self.told.borrow().jobs;
+        let started = Event::RunStarted { run: run.clone(), pipeline, stages: fresh, jobs };
+        let finished = Event::RunFinished { run, executed, restored, fresh, failed, skipped, seconds };
+        if let Some(emitter) = &*self.emitter.borrow() {
+            emitter.event(&started);
+            emitter.event(&finished);
+        }
     }
 
     fn begin(&self) -> Shown {
@@ -112,6 +138,9 @@ impl<'a> Follower<'a> {
             failed,
             page: self.engine.borrow().as_ref().filter(|_| summary.exit_code() == 0).and_then(|e| front_page(e)),
         };
+        if let Some(text) = self.emitter.take().and_then(Emitter::finish) {
+            to_stderr(&format!("{} {text}\n", self.screen.err.yellow("warning:")));
+        }
         if !self.screen.json {
             for line in summary::of(&ending, render::size().1, self.screen.err) {
                 self.screen.note(&line);
@@ -123,6 +152,9 @@ impl<'a> Follower<'a> {
 
 impl Sink for Follower<'_> {
     fn event(&self, event: &Event) {
+        if let Some(emitter) = &*self.emitter.borrow() {
+            emitter.event(event);
+        }
         let mut told = self.told.borrow_mut();
         match event {
             Event::RunStarted { jobs, .. } => told.jobs = *jobs,

@@ -2,6 +2,7 @@
 //! to show; the engine decides everything else.
 
 mod cancel;
+mod export_lineage;
 mod follow;
 mod gc;
 mod graph;
@@ -51,6 +52,7 @@ pub(crate) fn execute(cli: &Cli, screen: &Screen) -> Outcome {
         Command::Restore(args) => history::restore(&open(global)?, args, screen),
         Command::Verify(args) => verify::verify(global, args, screen),
         Command::Gc(args) => gc::gc(&open(global)?, args, screen),
+        Command::ExportLineage(args) => export_lineage::export(global, args, screen),
         Command::Simulate(args) => simulate::simulate(args, screen),
         Command::Score(args) => score::score(global, args, screen),
         Command::Stages(args) => stages::stages(args, screen),

@@ -38,7 +38,12 @@ pub(super) fn run(global: &Global, args: &RunArgs, screen: &Screen) -> Outcome {
         // Nothing to do is found out without the pipeline.
         let snapshot = quick::snapshot_of(reading);
         let glance = match quick::run(&snapshot, reading, &options, &follower)? {
-            Quick::Done(summary) => return Ok(follower.conclude(&summary)),
+            Quick::Done(summary) => {
+                if let Some(settings) = quick::told_to(&snapshot) {
+                    follower.tell_of(&summary, &settings, reading.project.root());
+                }
+                return Ok(follower.conclude(&summary));
+            }
             Quick::Whole(glance) => glance,
         };
         let engine = Arc::new(Engine::open(reading)?);

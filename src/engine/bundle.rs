@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::event::{Decision, Reason};
+use crate::export;
 use crate::lineage::Lineage;
 use crate::manifest::{FileFact, Manifest};
 use crate::map::whole_of;
@@ -50,6 +51,9 @@ pub struct BundleStage {
     /// Which of the actions made its outputs: a place in `actions`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<usize>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 impl Bundle {
@@ -93,12 +97,13 @@ impl Bundle {
             key: entry.key,
             reasons: entry.reasons,
             action: entry.at.and_then(|at| places.get(&at).copied()),
+            error: entry.error,
         };
         let stages = map.into_iter().map(|(name, entry)| (name, stage(entry))).collect();
         Ok(Self { logweir_bundle: VERSION, run, stages, actions, directories })
     }
 
-    /// Reads a bundle: the document itself, or a folder with it as `lineage.json`.
+    /// Reads a bundle: the document itself, a folder with it as `lineage.json`, or an exported document that carries it.
     ///
     /// # Errors
     /// It cannot be read or is no bundle of a known version.
@@ -106,8 +111,12 @@ impl Bundle {
         let file = if path.is_dir() { path.join("lineage.json") } else { path.to_path_buf() };
         let bytes = std::fs::read(&file).map_err(EngineError::io("read", &file))?;
         let wrong = |why: String| EngineError::io("read", &file)(io::Error::new(io::ErrorKind::InvalidData, why));
-        let bundle: Self =
-            serde_json::from_slice(&bytes).map_err(|e| wrong(format!("it is no lineage bundle: {e}")))?;
+        let bundle: Self = match serde_json::from_slice(&bytes) {
+            Ok(bundle) => bundle,
+            // An exported document carries its bundle.
+            Err(e) => export::embedded(&String::from_utf8_lossy(&bytes))
+                .ok_or_else(|| wrong(format!("it is no lineage bundle, nor a document that carries one: {e}")))?,
+        };
         if bundle.logweir_bundle != VERSION {
             let (theirs, version) = (bundle.logweir_bundle, VERSION);
             return Err(wrong(format!("it is a bundle of version {theirs}; this program reads version {version}")));

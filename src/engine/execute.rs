@@ -621,7 +621,7 @@ impl<'s> Coordinator<'_, 's> {
             reasons: verdict.reasons.clone(),
             cutoff,
         });
-        let entry = MapEntry { decision: verdict.decision, key: Some(verdict.key), at, reasons: verdict.reasons };
+        let entry = MapEntry { at, ..MapEntry::new(verdict.decision, Some(verdict.key), verdict.reasons) };
         self.settled(index, entry);
         Ok(())
     }
@@ -654,7 +654,7 @@ impl<'s> Coordinator<'_, 's> {
             self.state[index] = State::Skipped;
             self.ended.info.interrupted = true;
             self.ended.info.skipped += 1;
-            self.map.insert(stage.clone(), MapEntry { decision: Decision::Skipped, key, at: None, reasons });
+            self.map.insert(stage.clone(), MapEntry::new(Decision::Skipped, key, reasons));
             self.sink.event(&Event::StageSkipped { stage, needs: None });
             return self.skip_dependents(index);
         }
@@ -662,8 +662,8 @@ impl<'s> Coordinator<'_, 's> {
         self.ended.internal |= failure.internal;
         self.ended.environment |= failure.environment;
         self.stop_after(index);
-        self.map.insert(stage.clone(), MapEntry { decision: Decision::Failed, key, at: None, reasons });
         let Failure { error, tail, internal, .. } = failure;
+        self.map.insert(stage.clone(), MapEntry::failed(key, reasons, &error));
         self.sink.event(&Event::StageFailed { stage, error, log: tail, log_file: log, retry: false, internal });
         self.skip_dependents(index);
     }
@@ -683,8 +683,7 @@ impl<'s> Coordinator<'_, 's> {
     fn skip(&mut self, index: usize, needs: Option<String>) {
         self.state[index] = State::Skipped;
         let stage = self.name(index).to_owned();
-        self.map
-            .insert(stage.clone(), MapEntry { decision: Decision::Skipped, key: None, at: None, reasons: Vec::new() });
+        self.map.insert(stage.clone(), MapEntry::new(Decision::Skipped, None, Vec::new()));
         if self.stands_for_items(index) {
             return;
         }

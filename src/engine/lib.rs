@@ -34,6 +34,7 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod execute;
+pub mod export;
 pub mod failpoint;
 mod fast;
 pub mod forecast;

@@ -23,7 +23,7 @@ use crate::shell;
 use crate::sign;
 use crate::snapshot::Snapshot;
 use crate::sources::Places;
-use crate::spec::Link;
+use crate::spec::{Link, OpenLineage};
 use crate::statcache::clock;
 use crate::store::Store;
 
@@ -51,6 +51,11 @@ pub struct Glance<'b> {
 /// Reads the snapshot of the last run, for [`run`]; nothing if there is none.
 pub fn snapshot_of(reading: &Reading<'_>) -> Vec<u8> {
     reading.kept(&reading.project.cache(), "fresh").and_then(|file| fs::read(file).ok()).unwrap_or_default()
+}
+
+/// Returns where the run of a snapshot is told to.
+pub fn told_to(snapshot: &[u8]) -> Option<OpenLineage> {
+    serde_json::from_str(Snapshot::parse(snapshot)?.openlineage?).ok()
 }
 
 /// Does a run in which everything is fresh by the snapshot, if that is so.

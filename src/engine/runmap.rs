@@ -32,12 +32,29 @@ pub struct MapEntry {
     /// Why it was executed or restored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<Reason>,
+    /// Why it failed, the first of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
+
+/// How much is kept of an error.
+const ERROR_BYTES: usize = 2_000;
 
 impl MapEntry {
     /// An entry of a stage that was up to date.
     pub fn fresh(key: Digest, at: Option<u64>) -> Self {
-        Self { decision: Decision::Fresh, key: Some(key), at, reasons: Vec::new() }
+        Self { at, ..Self::new(Decision::Fresh, Some(key), Vec::new()) }
+    }
+
+    /// An entry of a stage that left no outputs.
+    pub fn new(decision: Decision, key: Option<Digest>, reasons: Vec<Reason>) -> Self {
+        Self { decision, key, at: None, reasons, error: None }
+    }
+
+    /// An entry of a stage that failed.
+    pub fn failed(key: Option<Digest>, reasons: Vec<Reason>, error: &str) -> Self {
+        let error = error[..error.floor_char_boundary(ERROR_BYTES)].to_owned();
+        Self { error: Some(error), ..Self::new(Decision::Failed, key, reasons) }
     }
 }
 
@@ -83,7 +100,8 @@ pub fn save(
         None => (vec![Digest::from([0; 32]); count], vec![true; count]),
     };
     let mut chunks: Vec<BTreeMap<&str, Cow<'_, MapEntry>>> = vec![BTreeMap::new(); count];
-    let plain = |decision| move |entry: &MapEntry| MapEntry { decision, reasons: Vec::new(), ..*entry };
+    let plain =
+        |decision| move |entry: &MapEntry| MapEntry { at: entry.at, ..MapEntry::new(decision, entry.key, Vec::new()) };
     for (stage, entry) in map {
         let number = chunk_of(stage, count);
         if wanted[number] {
@@ -152,6 +170,7 @@ mod tests {
             key: Some(Digest::of_bytes(&n.to_le_bytes())),
             at: Some(n),
             reasons: Vec::new(),
+            error: None,
         };
         let mut map: RunMap = (0..1000).map(|n| (format!("s{n}"), entry(n))).collect();
         let mut new = Vec::new();

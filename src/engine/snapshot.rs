@@ -133,6 +133,8 @@ pub struct Snapshot<'a> {
     pub roots: Vec<(&'a str, &'a str)>,
     /// The key file that runs are signed with, as the pipeline declares it.
     pub sign: Option<&'a str>,
+    /// Where runs are told to, as JSON.
+    pub openlineage: Option<&'a str>,
     /// Everything the units rest on.
     #[serde(borrow)]
     pub places: Vec<(&'a str, State)>,
@@ -339,6 +341,8 @@ pub struct Frame<'a> {
     pub roots: Vec<(&'a str, &'a str)>,
     /// The key file that runs are signed with, as the pipeline declares it.
     pub sign: Option<&'a str>,
+    /// Where runs are told to, as JSON.
+    pub openlineage: Option<&'a str>,
 }
 
 /// Encodes a snapshot.
@@ -366,12 +370,12 @@ pub fn encode<'a>(frame: Frame<'a>, units: &[NewUnit<'a>]) -> postcard::Result<V
         }
         written.push(new);
     }
-    let Frame { identity, lookups, tools, covered, map, blocks, roots, sign } = frame;
+    let Frame { identity, lookups, tools, covered, map, blocks, roots, sign, openlineage } = frame;
     // As `Snapshot` is: its places, but by reference.
     let places: Vec<(&str, &State)> = table.places.iter().map(|((_, name), state)| (*name, *state)).collect();
     let covered = (covered.len, covered.lines, covered.last, *covered.head.as_bytes());
     let mut bytes = postcard::to_stdvec(&(identity.as_bytes(), lookups, tools, covered))?;
-    bytes.extend(postcard::to_stdvec(&(map.map(|map| *map.as_bytes()), blocks.as_bytes(), roots, sign))?);
+    bytes.extend(postcard::to_stdvec(&(map.map(|map| *map.as_bytes()), blocks.as_bytes(), roots, sign, openlineage))?);
     bytes.extend(postcard::to_stdvec(&(places, table.rests, written))?);
     Ok(bytes)
 }
@@ -402,6 +406,7 @@ mod tests {
             blocks: nothing,
             roots: vec![("raw", "/data")],
             sign: Some("key.pem"),
+            openlineage: None,
         };
         let units = [
             NewUnit {

@@ -32,6 +32,7 @@ pub mod plots;
 pub mod report;
 
 pub mod compare;
+pub mod describe;
 pub mod support;
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod audit;
+mod emit;
 mod errors;
+mod export;
 mod first_steps;
 mod history;
 mod incremental;

@@ -119,6 +119,7 @@ impl Coordinator<'_, '_> {
         }
         let named = survey.places.all_named();
         let roots: Option<Vec<(&str, &str)>> = named.iter().map(|(name, at)| Some((&**name, at.to_str()?))).collect();
+        let openlineage = spec.openlineage.as_ref().and_then(|told| serde_json::to_string(told).ok());
         let frame = Frame {
             identity: keep.identity,
             lookups: lookups.into_iter().collect(),
@@ -128,6 +129,7 @@ impl Coordinator<'_, '_> {
             blocks: lock.map_or_else(|| lockfile::blocks_on_disk(&self.orders.lock_path), lockfile::blocks_of),
             roots: roots?,
             sign: survey.spec.sign.as_deref(),
+            openlineage: openlineage.as_deref(),
         };
         snapshot::encode(frame, &units).ok()
     }

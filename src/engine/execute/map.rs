@@ -138,7 +138,7 @@ impl Coordinator<'_, '_> {
             }
         };
         self.rests[stage] = Some(self.survey.rests_of_map(stage)?);
-        self.settled(stage, MapEntry { decision, key: Some(key), at: Some(at), reasons: Vec::new() });
+        self.settled(stage, MapEntry { at: Some(at), ..MapEntry::new(decision, Some(key), Vec::new()) });
         Ok(())
     }
 

@@ -22,6 +22,7 @@ pub(super) struct Head {
     pub(super) pools: IndexMap<String, usize>,
     pub(super) link: super::Link,
     pub(super) sign: Option<String>,
+    pub(super) openlineage: Option<super::OpenLineage>,
     pub(super) sandbox: raw::Sandbox,
 }
 

@@ -91,6 +91,7 @@ fn read(
         pools: head.pools,
         link: head.link,
         sign: head.sign,
+        openlineage: head.openlineage,
         stages: checked,
         overrides: options.sets.clone(),
         profile: options.profile.clone(),
@@ -213,6 +214,7 @@ fn head(document: Map<String, Value>, scope: &Scope<'_>, sources: &mut Sources) 
             pools: names("pools").into_iter().map(|name| (name, 1)).collect(),
             link: raw::Link::default(),
             sign: None,
+            openlineage: None,
             sandbox: raw::Sandbox::Off,
         };
     };
@@ -234,14 +236,39 @@ fn head(document: Map<String, Value>, scope: &Scope<'_>, sources: &mut Sources) 
         Some(rest) => (scope.env)("HOME").map_or(place.clone(), |home| format!("{home}/{rest}")),
         None => place,
     };
+    let (sign, openlineage) = read.lineage.map_or((None, None), |lineage| (lineage.sign, lineage.openlineage));
     Head {
         name: read.name.unwrap_or_else(|| "pipeline".to_owned()),
         roots: read.roots.into_iter().map(|(name, place)| (name, home(place).into())).collect(),
         pools: read.pools.into_iter().map(|(name, pool)| (name, pool.0.get())).collect::<IndexMap<_, _>>(),
-        sign: read.lineage.and_then(|lineage| lineage.sign).map(home).filter(|path| !path.is_empty()),
+        sign: sign.map(home).filter(|path| !path.is_empty()),
+        openlineage: openlineage.and_then(|raw| receiver(raw, sources)),
         link: read.store.map(|store| store.link).unwrap_or_default(),
         sandbox: read.sandbox.unwrap_or_default(),
     }
+}
+
+/// Checks a receiver of OpenLineage events; none where its URL is empty.
+fn receiver(raw: raw::RawOpenLineage, sources: &mut Sources) -> Option<super::OpenLineage> {
+    let place = "/lineage/openlineage/url";
+    let authority = raw.url.strip_prefix("http://").or_else(|| raw.url.strip_prefix("https://"));
+    let authority = authority.and_then(|rest| rest.split(['/', '?', '#']).next());
+    match authority {
+        _ if raw.url.is_empty() => return None,
+        Some(authority) if authority.contains('@') => {
+            let problem = Problem::BadValue("the URL carries credentials".to_owned());
+            let help = "name the variable that holds the key: `api_key_env: NAME`";
+            sources.fail(place, Part::Value, "", problem).help = Some(help.to_owned());
+        }
+        Some(host) if !host.is_empty() && !host.starts_with(':') => {}
+        _ => {
+            let problem = Problem::BadValue(format!("`{}` is no http URL", raw.url));
+            let help = "for instance http://127.0.0.1:5000/api/v1/lineage";
+            sources.fail(place, Part::Value, "", problem).help = Some(help.to_owned());
+        }
+    }
+    let timeout = raw.timeout.map_or(std::time::Duration::from_secs(5), |span| span.0);
+    Some(super::OpenLineage { url: raw.url, timeout, api_key_env: raw.api_key_env })
 }
 
 /// Reads a value into a shape; reports every unknown key and every misfit.

@@ -126,6 +126,17 @@ pub enum Action {
     },
 }
 
+/// A receiver of OpenLineage events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenLineage {
+    /// Where events are posted to.
+    pub url: String,
+    /// How long one event may take.
+    pub timeout: Duration,
+    /// The variable that holds the key sent as `Authorization: Bearer`; its value is recorded nowhere.
+    pub api_key_env: Option<String>,
+}
+
 /// A resource limit or policy of a stage and its shell process.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Policy {
@@ -201,6 +212,8 @@ pub struct Spec {
     pub link: Link,
     /// The key file that runs are signed with (`lineage: {sign: …}`): absolute or relative to the project root.
     pub sign: Option<String>,
+    /// Where runs are told to while they go on (`lineage: {openlineage: …}`).
+    pub openlineage: Option<OpenLineage>,
     /// Stages in the order written (matrix combinations in order).
     pub stages: Vec<StageSpec>,
     /// Overrides given by `--set`, as given, and the profile: recorded in the run.

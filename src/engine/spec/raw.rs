@@ -245,11 +245,23 @@ impl RawExecutor {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Lineage")]
 pub(crate) struct RawLineage {
-    /// The namespace of jobs and data sets.
-    #[expect(dead_code, reason = "read by the exporters of standard lineage; here for the schema")]
-    namespace: Option<String>,
     /// A file with an ed25519 private key (PKCS#8 PEM) that every run is signed with; `LOGWEIR_SIGNING_KEY` wins.
     pub(crate) sign: Option<String>,
+    /// A receiver of OpenLineage events, told of every run while it goes on. It never slows or fails a run.
+    pub(crate) openlineage: Option<RawOpenLineage>,
+}
+
+/// A receiver of OpenLineage events over HTTP.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "OpenLineage")]
+pub(crate) struct RawOpenLineage {
+    /// Where events are posted to, e.g. http://127.0.0.1:5000/api/v1/lineage
+    pub(crate) url: String,
+    /// How long one event may take (5s).
+    pub(crate) timeout: Option<Span>,
+    /// The environment variable that holds the key sent as `Authorization: Bearer`.
+    pub(crate) api_key_env: Option<String>,
 }
 
 /// A YAML text that cannot be read.

@@ -118,6 +118,7 @@ impl Table {
         self.quiet(lab, class, false);
     }
 
+    #[expect(clippy::print_stdout, reason = "the table is asked for")]
     fn print(&self) {
         println!("{:<44} changes  found  false alarms", "class");
         for (class, [changes, found, alarms]) in &self.0 {
