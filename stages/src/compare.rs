@@ -78,7 +78,7 @@ mod tests {
         let then = || table(&[1.0, f64::NAN, 3.0], &words);
         assert_eq!(of(then(), table(&[1.0, f64::NAN, 4.0], &words)), "row 3, column `score`: recorded 3.0, now 4.0");
         let both = table(&[1.0, f64::NAN, 4.0], &["a", "x", "c"]);
-        assert_eq!(of(then(), both), "row 2, column `word`: recorded b, now x");
+        assert_eq!(of(then(), both), "row 2, column `word`: recorded \"b\", now \"x\"");
         assert_eq!(of(then(), table(&[1.0], &["a"])), "row 2: recorded 3 rows, now 1");
         assert_eq!(of(then(), then()), "the same rows, written with other bytes");
         assert!(Tables.first_difference("t.csv", dir.path(), dir.path()).is_none());

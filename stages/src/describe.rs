@@ -96,7 +96,7 @@ fn number(scalar: polars::prelude::PolarsResult<polars::prelude::Scalar>) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use polars::prelude::{Column, NamedFrom as _};
+    use polars::prelude::Column;
 
     #[test]
     fn a_table_is_told_with_its_rows_types_and_counts() {

@@ -177,7 +177,7 @@ fn a_wrong_url_is_named_before_anything_runs() {
         [("ftp://host/", "no http URL"), ("http://", "no http URL"), ("http://me:pw@host/", "credentials")]
     {
         let said = project(url).run(&[]).exits(2);
-        assert!(said.err.contains(word) && said.err.contains("pipeline.yaml:4:"), "{}", said.err);
+        assert!(said.err.contains(word) && said.err.contains("\"line\":4"), "{}", said.err);
         assert!(!said.err.contains("swordfish"));
     }
 }
