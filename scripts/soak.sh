@@ -94,12 +94,15 @@ def edit():
         (root / f"src/{i % SOURCES}").touch()
     elif what == "objects" and dice.random() < 0.1:
         shutil.rmtree(root / "cache/objects", ignore_errors=True)
+        lost.append(True)
     elif what == "index":
         (root / "cache/index").unlink(missing_ok=True)
     write()
 
 def logweir(*arguments):
     return [binary, "-C", str(root), *arguments]
+
+lost = []
 
 def complete(context):
     done = subprocess.run(logweir("run", "-j", "2", "--json"), capture_output=True, text=True)
@@ -118,7 +121,9 @@ def settled(context):
     # Objects that were lost are put back first.
     subprocess.run(logweir("verify", "--repair", "-q"), capture_output=True)
     report = subprocess.run(logweir("verify", "--json"), capture_output=True, text=True)
-    if report.returncode != 0:
+    # What was recorded of earlier runs in a store that was removed is lost, and `verify` has to say so.
+    kinds = {finding["kind"] for finding in json.loads(report.stdout)["findings"]} if report.stdout else {"nothing"}
+    if report.returncode != 0 and not (lost and kinds == {"record_missing"}):
         sys.exit(f"{context}: verify: {report.stdout[-3000:]}{report.stderr[-2000:]}")
 
 write()
