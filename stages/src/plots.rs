@@ -10,10 +10,12 @@ mod confusion;
 mod curves;
 mod frame;
 mod histogram;
+mod history;
 
 pub use confusion::confusion;
 pub use curves::{precision_recall, roc};
 pub use histogram::histogram;
+pub use history::{Line, history};
 
 pub(crate) use canvas::{grouped, key_of_png};
 

@@ -44,15 +44,53 @@ pub(super) enum Anchor {
 
 /// A picture being drawn.
 pub(super) struct Canvas<'a> {
-    area: DrawingArea<BitMapBackend<'a>, Shift>,
+    area: Area<'a>,
 }
 
-/// Draws a picture of `width` x `height` pixels and writes it as PNG with its origin in text chunks.
+/// What it is drawn on.
+enum Area<'a> {
+    Pixels(DrawingArea<BitMapBackend<'a>, Shift>),
+    Vector(DrawingArea<SVGBackend<'a>, Shift>),
+}
+
+/// Draws on either.
+macro_rules! on {
+    ($canvas:expr, $area:ident => $draw:expr) => {
+        match &$canvas.area {
+            Area::Pixels($area) => drawn($draw),
+            Area::Vector($area) => drawn($draw),
+        }
+    };
+}
+
+/// Draws a picture of `width` x `height` pixels and writes it as SVG.
+pub(super) fn vector(
+    path: &Path,
+    (width, height): (u32, u32),
+    draw: impl FnOnce(&Canvas<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    load_fonts()?;
+    let (wide, high) = (width * OVERSAMPLE, height * OVERSAMPLE);
+    let mut text = String::new();
+    {
+        let area = SVGBackend::with_string(&mut text, (wide, high)).into_drawing_area();
+        area.fill(&PAPER).map_err(|e| anyhow!("cannot draw: {e}"))?;
+        draw(&Canvas { area: Area::Vector(area) })?;
+    }
+    // Drawn at the scale of the pixels, shown at that of the picture, in letters as wide as those it was laid out with.
+    let text = text
+        .replacen(&format!("width=\"{wide}\""), &format!("width=\"{width}\""), 1)
+        .replacen(&format!("height=\"{high}\""), &format!("height=\"{height}\""), 1)
+        .replace(&format!("font-family=\"{FONT}\""), "font-family=\"DejaVu Sans, Verdana, sans-serif\"");
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Draws a picture of `width` x `height` pixels and writes it as PNG. What a stage draws has its `origin`, key and
+/// caption, in text chunks; a picture over many runs has no single one.
 pub(super) fn picture(
     path: &Path,
     (width, height): (u32, u32),
-    key: &str,
-    caption: &Caption,
+    origin: Option<(&str, &Caption)>,
     draw: impl FnOnce(&Canvas<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     load_fonts()?;
@@ -61,10 +99,10 @@ pub(super) fn picture(
     {
         let area = BitMapBackend::with_buffer(&mut pixels, (wide, high)).into_drawing_area();
         area.fill(&PAPER).map_err(|e| anyhow!("cannot draw: {e}"))?;
-        draw(&Canvas { area })?;
+        draw(&Canvas { area: Area::Pixels(area) })?;
     }
     let small = shrink(&pixels, width as usize, height as usize);
-    write_png(path, (width, height), &small, key, caption).with_context(|| format!("cannot write {}", path.display()))
+    write_png(path, (width, height), &small, origin).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Averages each block of drawn pixels.
@@ -92,18 +130,19 @@ fn write_png(
     path: &Path,
     (width, height): (u32, u32),
     pixels: &[u8],
-    key: &str,
-    caption: &Caption,
+    origin: Option<(&str, &Caption)>,
 ) -> anyhow::Result<()> {
     let mut encoder = png::Encoder::new(BufWriter::new(File::create(path)?), width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.set_compression(png::Compression::Balanced);
-    encoder.add_text_chunk(KEY_CHUNK.to_owned(), key.to_owned())?;
-    encoder.add_text_chunk("logweir-stage".to_owned(), caption.stage.clone())?;
     encoder.add_text_chunk("Software".to_owned(), "logweir".to_owned())?;
-    // International text: the name of the data may be in any script.
-    encoder.add_itxt_chunk("Description".to_owned(), caption.line())?;
+    if let Some((key, caption)) = origin {
+        encoder.add_text_chunk(KEY_CHUNK.to_owned(), key.to_owned())?;
+        encoder.add_text_chunk("logweir-stage".to_owned(), caption.stage.clone())?;
+        // International text: the name of the data may be in any script.
+        encoder.add_itxt_chunk("Description".to_owned(), caption.line())?;
+    }
     let mut writer = encoder.write_header()?;
     writer.write_image_data(pixels)?;
     writer.finish()?;
@@ -211,14 +250,17 @@ impl Canvas<'_> {
         let font = FontDesc::new(FontFamily::Name(FONT), size * f64::from(OVERSAMPLE), style).transform(transform);
         let style = TextStyle::from(font).color(&colour).pos(Pos::new(horizontal, VPos::Center));
         // The box of a line of text is centred; its letters sit a little higher than that.
-        drawn(self.area.draw_text(text, &style, point((at.0, at.1 + 0.09 * size))))
+        on!(self, area => area.draw_text(text, &style, point((at.0, at.1 + 0.09 * size))))
     }
 
     /// Returns the width of text of `size` pixels.
     pub(super) fn width_of(&self, text: &str, size: f64) -> anyhow::Result<f64> {
         let font = FontDesc::new(FontFamily::Name(FONT), size * f64::from(OVERSAMPLE), FontStyle::Normal);
-        let wide =
-            self.area.estimate_text_size(text, &TextStyle::from(font)).map_err(|e| anyhow!("cannot draw: {e}"))?;
+        let style = TextStyle::from(font);
+        let wide = match &self.area {
+            Area::Pixels(area) => area.estimate_text_size(text, &style).map_err(|e| anyhow!("cannot draw: {e}"))?,
+            Area::Vector(area) => area.estimate_text_size(text, &style).map_err(|e| anyhow!("cannot draw: {e}"))?,
+        };
         Ok(f64::from(wide.0) / f64::from(OVERSAMPLE))
     }
 
@@ -230,7 +272,7 @@ impl Canvas<'_> {
             return Ok(());
         }
         let style = colour.stroke_width(u32::try_from(scale(width).max(1)).unwrap_or(1));
-        drawn(self.area.draw(&PathElement::new(path, style)))
+        on!(self, area => area.draw(&PathElement::new(path.clone(), style)))
     }
 
     /// Draws a dashed polyline: `on` pixels drawn, `off` left out.
@@ -269,12 +311,12 @@ impl Canvas<'_> {
 
     /// Fills a rectangle given by two corners.
     pub(super) fn fill(&self, from: (f64, f64), to: (f64, f64), colour: RGBColor, opacity: f64) -> anyhow::Result<()> {
-        drawn(self.area.draw(&Rectangle::new([point(from), point(to)], colour.mix(opacity).filled())))
+        on!(self, area => area.draw(&Rectangle::new([point(from), point(to)], colour.mix(opacity).filled())))
     }
 
     /// Draws a disc with a light rim, so that it shows on a line of the same colour.
     pub(super) fn marker(&self, at: (f64, f64), radius: f64, colour: RGBColor) -> anyhow::Result<()> {
-        drawn(self.area.draw(&Circle::new(point(at), scale(radius + 3.0), PAPER.filled())))?;
-        drawn(self.area.draw(&Circle::new(point(at), scale(radius), colour.filled())))
+        on!(self, area => area.draw(&Circle::new(point(at), scale(radius + 3.0), PAPER.filled())))?;
+        on!(self, area => area.draw(&Circle::new(point(at), scale(radius), colour.filled())))
     }
 }

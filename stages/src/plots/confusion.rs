@@ -24,7 +24,7 @@ pub fn confusion(
     threshold: f64,
     key: &str,
 ) -> anyhow::Result<()> {
-    picture(path, SIZE, key, caption, |canvas| {
+    picture(path, SIZE, Some((key, caption)), |canvas| {
         heading(canvas, "Decisions of the fusion against the labels", caption)?;
         let Some(counts) = counts else {
             return nothing(canvas, "no matrix: the test fold has no labelled sessions");

@@ -45,7 +45,7 @@ const NO_CLASSES: &str = "no curve: the test fold needs labelled sessions of bot
 /// # Errors
 /// The file cannot be written.
 pub fn roc(path: &Path, caption: &Caption, curves: &[Curve], key: &str) -> anyhow::Result<()> {
-    picture(path, SIZE, key, caption, |canvas| {
+    picture(path, SIZE, Some((key, caption)), |canvas| {
         heading(canvas, "ROC: anomalies found against false alarms", caption)?;
         let Some((positives, negatives)) = totals(curves) else { return nothing(canvas, NO_CLASSES) };
         // One false alarm is the smallest rate above 0; the band left of it shows 0.
@@ -117,7 +117,7 @@ fn percent(share: f64) -> String {
 /// # Errors
 /// The file cannot be written.
 pub fn precision_recall(path: &Path, caption: &Caption, curves: &[Curve], key: &str) -> anyhow::Result<()> {
-    picture(path, SIZE, key, caption, |canvas| {
+    picture(path, SIZE, Some((key, caption)), |canvas| {
         heading(canvas, "Precision against recall", caption)?;
         let Some((positives, negatives)) = totals(curves) else { return nothing(canvas, NO_CLASSES) };
         let mut y = Axis::share("precision (share of flagged sessions that are anomalous)");

@@ -19,7 +19,7 @@ pub fn histogram(
     threshold: f64,
     key: &str,
 ) -> anyhow::Result<()> {
-    picture(path, SIZE, key, caption, |canvas| {
+    picture(path, SIZE, Some((key, caption)), |canvas| {
         heading(canvas, "Distribution of the fused score", caption)?;
         if scores.is_empty() {
             return nothing(canvas, "no scores: the test fold is empty");
