@@ -2,9 +2,16 @@
 //! no time. Only work on such a chain makes a run shorter once thread tokens suffice. Pure, linear in stages and edges
 //! but for one sort, without recursion.
 
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
+use petgraph::algo::toposort;
+use petgraph::graph::{DiGraph, NodeIndex};
 use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::event::Decision;
+use crate::history::{RunDetail, StageOutcome};
+use crate::map::COLLECTOR;
 
 /// The longest chain of stages.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -62,6 +69,67 @@ pub fn longest_chain(order: &[usize], after: &[Vec<usize>], weight: &[f64], part
         .take_while(|stage| *stage != usize::MAX)
         .filter(|stage| part[*stage])
         .collect()
+}
+
+/// Returns the critical path of a recorded run: of the stages it executed, by the files they made and read.
+pub fn critical_path(detail: &RunDetail) -> CriticalPath {
+    let stages = &detail.stages;
+    let ran = |stage: &StageOutcome| stage.decision == Decision::Run;
+    let mut makers: BTreeMap<&str, usize> = BTreeMap::new();
+    for (number, stage) in stages.iter().enumerate() {
+        makers.extend(stage.outputs.values().map(|output| (output.path.as_str(), number)));
+    }
+    // A root may lead back into the project: what is read there is known by its name and content.
+    let mut contents: BTreeMap<(&str, Digest), usize> = BTreeMap::new();
+    for (number, stage) in stages.iter().enumerate() {
+        contents.extend(stage.outputs.values().map(|output| ((file_name(&output.path), output.digest), number)));
+    }
+    let maker = |(path, digest): (&String, &Digest)| -> Option<usize> {
+        let path = path.strip_prefix("lineage:").unwrap_or(path);
+        let folders = path.rmatch_indices('/').map(|(at, _)| &path[..=at]);
+        let by_path = std::iter::once(path).chain(folders).find_map(|path| makers.get(path));
+        by_path.or_else(|| contents.get(&(file_name(path.split_once(':')?.1), *digest))).copied()
+    };
+    let mut graph: DiGraph<usize, ()> = DiGraph::new();
+    for number in 0..stages.len() {
+        graph.add_node(number);
+    }
+    let mut edges = BTreeSet::new();
+    for (number, stage) in stages.iter().enumerate() {
+        let made = stage.inputs.values().flatten().filter_map(maker);
+        edges.extend(made.filter(|made| *made != number).map(|made| (made, number)));
+        // What a map gathers was made by its items.
+        let items = stage.outputs.values().filter(|_| stage.action.as_deref() == Some(COLLECTOR));
+        for output in items {
+            let inside = stages.iter().enumerate().filter(|(_, item)| {
+                item.outputs.values().any(|made| made.path != output.path && made.path.starts_with(&output.path))
+            });
+            edges.extend(inside.map(|(item, _)| (item, number)));
+        }
+    }
+    let mut after = vec![Vec::new(); stages.len()];
+    for (from, to) in edges {
+        graph.add_edge(NodeIndex::new(from), NodeIndex::new(to), ());
+        after[from].push(to);
+    }
+    let Ok(order) = toposort(&graph, None) else { return CriticalPath::default() };
+    let order: Vec<usize> = order.into_iter().map(NodeIndex::index).collect();
+    let took = |stage: &StageOutcome| if ran(stage) { stage.seconds.unwrap_or(0.0) } else { 0.0 };
+    let weight: Vec<f64> = stages.iter().map(took).collect();
+    let part: Vec<bool> = stages.iter().map(ran).collect();
+    let chain = longest_chain(&order, &after, &weight, &part);
+    let free = if_free(&order, &after, &weight, &chain);
+    let step = |(stage, if_free): (&usize, f64)| Step {
+        stage: stages[*stage].stage.clone(),
+        seconds: weight[*stage],
+        if_free,
+    };
+    let seconds = chain.iter().map(|stage| weight[*stage]).sum();
+    CriticalPath { seconds, stages: chain.iter().zip(free).map(step).collect() }
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// Returns for each stage of a longest chain the length of the longest chain if that stage took no time.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use crate::bundle::Bundle;
+use crate::compare::{self, Comparison};
 use crate::compiled::Reading;
 use crate::difference::Compare;
 use crate::digest::Digest;
@@ -19,6 +20,7 @@ use crate::index::Index;
 use crate::lineage::Lineage;
 use crate::lockfile::{self, LockFile};
 use crate::map::Expansions;
+use crate::metrics::{Declared, RunMetrics, Series};
 use crate::plan::{self, Plan};
 use crate::project::{ProjectLock, host, new_temp, run_id, total_memory};
 use crate::quick::Glance;
@@ -353,6 +355,47 @@ impl Engine {
         let history = self.history()?;
         let run = history.find(run)?;
         history.detail(run)
+    }
+
+    /// Compares two runs (each as for [`Engine::show`]); `declared` says which artifacts hold metrics.
+    ///
+    /// # Errors
+    /// Unknown runs; records cannot be read.
+    pub fn compare(&self, from: &str, to: &str, declared: &Declared) -> Result<Comparison, EngineError> {
+        let history = self.history()?;
+        compare::compare(&history, &history.find(from)?, &history.find(to)?, declared)
+    }
+
+    /// Returns the numbers that the runs of this pipeline left, oldest first: of the run `until` (`None`: the last) and
+    /// all runs before it, as far as `enough` (asked with the newest first) wants more.
+    ///
+    /// # Errors
+    /// Unknown run; records cannot be read.
+    pub fn metrics(
+        &self,
+        until: Option<&str>,
+        declared: &Declared,
+        mut enough: impl FnMut(&RunMetrics) -> bool,
+    ) -> Result<Vec<RunMetrics>, EngineError> {
+        let history = self.history()?;
+        let until = until.map(|run| history.find(run)).transpose()?;
+        let pipeline = until.as_ref().map_or_else(|| self.pipeline(), |run| run.info.pipeline.clone());
+        let mut series = Series::new(&history, declared);
+        let mut found = Vec::new();
+        let mut begun = until.is_none();
+        for at in history.index.runs().iter().rev() {
+            let run = crate::runlog::run_at(&history.cache, *at)?;
+            begun |= until.as_ref().is_some_and(|until| until.info.run == run.info.run);
+            if !begun || run.info.pipeline != pipeline {
+                continue;
+            }
+            found.push(series.of(&run)?);
+            if found.last().is_some_and(&mut enough) {
+                break;
+            }
+        }
+        found.reverse();
+        Ok(found)
     }
 
     /// Re-hashes outputs, store and run log and names each difference.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod basics;
+mod compare;
 mod complaints;
 mod crash;
 mod damage;
