@@ -118,13 +118,27 @@ pub(crate) enum Command {
     Impact(ImpactArgs),
     /// List past runs, newest first
     #[command(after_help = "Examples:
-  logweir runs -n 5   the last five")]
+  logweir runs -n 5                  the last five
+  logweir runs --metric fusion/f1    with one number of each")]
     Runs(RunsArgs),
     /// Show one run: what each stage did and with which key
     #[command(after_help = "Examples:
   logweir show                 the last run
   logweir show last~1 --json   the one before, for scripts")]
     Show(ShowArgs),
+    /// Show what differs between two runs, and which differences can have moved which metric
+    #[command(after_help = "Examples:
+  logweir diff                    the last run against the one before
+  logweir diff last~3 last -v     every leaf, artifact and number
+  logweir diff 20261122 last --json | jq '.metrics[] | {metric, delta, causes}'
+      for scripts")]
+    Diff(DiffArgs),
+    /// Show metrics: of a run and the one before, over many runs, as a plot
+    #[command(after_help = "Examples:
+  logweir metrics                       headline numbers, and how they moved
+  logweir metrics 'fusion/*' -n 10      some of them over the last ten runs
+  logweir metrics 'fusion/f1' --plot    a picture, in reports/metrics-history.svg")]
+    Metrics(MetricsArgs),
     /// Put the artifacts of a past run back in place
     #[command(after_help = "Examples:
   logweir restore last~1   as the run before the last left them")]
@@ -325,6 +339,40 @@ pub(crate) struct RunsArgs {
     /// Show at most this many
     #[arg(short = 'n', value_name = "N", default_value_t = 20)]
     pub(crate) limit: usize,
+    /// Show this metric of each run of the pipeline, e.g. fusion/f1
+    #[arg(long, value_name = "METRIC")]
+    pub(crate) metric: Option<String>,
+}
+
+/// `diff`.
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// The earlier run: its id, a unique beginning of one, `last` or `last~N`
+    #[arg(value_name = "RUN", default_value = "last~1")]
+    pub(crate) from: String,
+    /// The later run
+    #[arg(value_name = "RUN", default_value = "last")]
+    pub(crate) to: String,
+}
+
+/// `metrics`.
+#[derive(Debug, Args)]
+pub(crate) struct MetricsArgs {
+    /// Which, as `path#/pointer` or `pointer`; `*` stands for one name, `**` for any (default: headline numbers; all with -v)
+    #[arg(value_name = "METRIC")]
+    pub(crate) metrics: Vec<String>,
+    /// Of this run instead of the last
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: Option<String>,
+    /// Over so many runs; those that did nothing are left out
+    #[arg(short = 'n', value_name = "N", value_parser = clap::value_parser!(usize))]
+    pub(crate) limit: Option<usize>,
+    /// Over all runs from this one on
+    #[arg(long, value_name = "RUN")]
+    pub(crate) since: Option<String>,
+    /// Draw their history into this .svg or .png file (default: reports/metrics-history.svg)
+    #[arg(long, value_name = "FILE", num_args = 0..=1, value_hint = clap::ValueHint::FilePath)]
+    pub(crate) plot: Option<Option<PathBuf>>,
 }
 
 /// `show`.

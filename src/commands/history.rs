@@ -3,30 +3,42 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use logweir_engine::critical::critical_path;
 use logweir_engine::engine::Engine;
 use logweir_engine::event::Decision;
 use logweir_engine::history::{RunDetail, RunInfo, StageOutcome};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::cli::{RestoreArgs, RunsArgs, ShowArgs};
-use crate::commands::Outcome;
+use crate::cli::{Global, RestoreArgs, RunsArgs, ShowArgs};
+use crate::commands::{Outcome, metrics, open};
+use crate::render::diagnostic::Failure;
 use crate::render::table::Table;
-use crate::render::{Paint, Screen, text};
+use crate::render::{self, Paint, Screen, text};
 
-pub(super) fn runs(engine: &Engine, args: &RunsArgs, screen: &Screen) -> Outcome {
+pub(super) fn runs(global: &Global, args: &RunsArgs, screen: &Screen) -> Outcome {
+    let engine = open(global)?;
+    let metric = args.metric.as_deref();
+    let values = metric.map(|metric| metrics::column(global, &engine, metric, args.limit)).transpose()?;
     let mut runs = engine.runs()?;
     runs.reverse();
     let hidden = runs.len().saturating_sub(args.limit);
     runs.truncate(args.limit);
     if screen.json {
-        screen.json(&json!({"runs": runs}))?;
+        let mut document = json!({"runs": runs});
+        for run in document["runs"].as_array_mut().into_iter().flatten() {
+            if let Some(values) = &values {
+                run["metric"] = run["run"].as_str().and_then(|id| values.get(id)).cloned().unwrap_or_default();
+            }
+        }
+        screen.json(&document)?;
         return Ok(0);
     }
     let mut table = Table::default();
     let head = ["run", "started", "took", "result", "executed", "restored", "fresh", "options"];
+    let head = head[..7].iter().copied().chain(metric).chain(head.last().copied());
     table.row(head.map(|cell| screen.out.dim(cell)));
     for run in &runs {
-        table.row([
+        let mut cells = vec![
             run.run.clone(),
             run.started.clone(),
             text::seconds(run.seconds),
@@ -34,8 +46,12 @@ pub(super) fn runs(engine: &Engine, args: &RunsArgs, screen: &Screen) -> Outcome
             run.executed.to_string(),
             run.restored.to_string(),
             run.fresh.to_string(),
-            options(run),
-        ]);
+        ];
+        if let Some(values) = &values {
+            cells.push(values.get(&run.run).map(metrics::number).unwrap_or_default());
+        }
+        cells.push(options(run));
+        table.row(cells);
     }
     screen.data(&table.render(0))?;
     if runs.is_empty() {
@@ -55,7 +71,7 @@ fn result(run: &RunInfo, paint: Paint) -> String {
 }
 
 /// What was special about a run, as it was typed.
-fn options(run: &RunInfo) -> String {
+pub(super) fn options(run: &RunInfo) -> String {
     let mut parts = Vec::new();
     if run.pipeline != "pipeline.yaml" {
         parts.push(format!("-f {}", run.pipeline));
@@ -74,7 +90,11 @@ pub(super) fn show(engine: &Engine, args: &ShowArgs, screen: &Screen) -> Outcome
         engine.spec().stages.iter().enumerate().map(|(i, stage)| (stage.name.as_str(), i)).collect();
     detail.stages.sort_by_key(|stage| position.get(stage.stage.as_str()).copied().unwrap_or(usize::MAX));
     if screen.json {
-        screen.json(&detail)?;
+        let mut document = serde_json::to_value(&detail).map_err(|e| Failure::bug(e.to_string()))?;
+        document["critical_path"] =
+            serde_json::to_value(critical_path(&detail)).map_err(|e| Failure::bug(e.to_string()))?;
+        document["peak_memory"] = peak(&detail).map_or(Value::Null, Value::from);
+        screen.json(&document)?;
     } else {
         screen.data(&page(&detail, screen))?;
     }
@@ -97,6 +117,9 @@ fn page(detail: &RunDetail, screen: &Screen) -> String {
     if !options.is_empty() {
         about.row(["options", options.as_str()]);
     }
+    if let Some(peak) = peak(detail) {
+        about.row(["memory", format!("at most {}", text::bytes(peak)).as_str()]);
+    }
     about.row(["host", detail.host.as_str()]);
     for (name, place) in &detail.roots {
         about.row([format!("root {name}"), place.clone()]);
@@ -116,6 +139,7 @@ fn page(detail: &RunDetail, screen: &Screen) -> String {
         ]);
     }
     out.push_str(&table.render(0));
+    out.push_str(&critical(detail, screen));
     for stage in &detail.stages {
         // The first of them are among the warnings.
         for (did, paths) in [("read", &stage.undeclared.read), ("wrote", &stage.undeclared.written)] {
@@ -139,6 +163,27 @@ fn page(detail: &RunDetail, screen: &Screen) -> String {
                 );
             }
         }
+    }
+    out
+}
+
+/// The most memory that an action executed in the run had.
+fn peak(detail: &RunDetail) -> Option<u64> {
+    detail.stages.iter().filter(|stage| stage.decision == Decision::Run).filter_map(|stage| stage.peak_memory).max()
+}
+
+/// The longest chain of stages that the run executed.
+fn critical(detail: &RunDetail, screen: &Screen) -> String {
+    let path = critical_path(detail);
+    if path.stages.len() < 2 {
+        return String::new();
+    }
+    let names: Vec<&str> = path.stages.iter().map(|step| step.stage.as_str()).collect();
+    let columns = if screen.verbose { usize::MAX / 2 } else { render::size().1.max(40) - 20 };
+    let mut out = format!("critical path {}: {}\n", text::seconds(path.seconds), text::chain(&names, columns));
+    if let Some(step) = path.dearest() {
+        let gain = text::seconds(path.seconds - step.if_free);
+        let _ = writeln!(out, "  {}", screen.out.dim(&format!("without `{}` it would be {gain} shorter", step.stage)));
     }
     out
 }

@@ -2,6 +2,7 @@
 //! to show; the engine decides everything else.
 
 mod cancel;
+mod diff;
 mod export_lineage;
 mod follow;
 mod gc;
@@ -10,6 +11,7 @@ mod history;
 mod init;
 mod lineage;
 mod man;
+mod metrics;
 mod plan;
 mod run;
 mod score;
@@ -47,8 +49,10 @@ pub(crate) fn execute(cli: &Cli, screen: &Screen) -> Outcome {
         Command::Graph(args) => graph::graph(global, args, screen),
         Command::Lineage(args) => lineage::lineage(global, args, screen),
         Command::Impact(args) => lineage::impact(global, args, screen),
-        Command::Runs(args) => history::runs(&open(global)?, args, screen),
+        Command::Runs(args) => history::runs(global, args, screen),
         Command::Show(args) => history::show(&open(global)?, args, screen),
+        Command::Diff(args) => diff::diff(global, args, screen),
+        Command::Metrics(args) => metrics::metrics(global, args, screen),
         Command::Restore(args) => history::restore(&open(global)?, args, screen),
         Command::Verify(args) => verify::verify(global, args, screen),
         Command::Gc(args) => gc::gc(&open(global)?, args, screen),
