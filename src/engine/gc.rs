@@ -203,9 +203,10 @@ impl Log {
     fn read(history: &History) -> Result<Self, EngineError> {
         let mut log = Self { actions: Vec::new(), runs: Vec::new(), manifests: BTreeSet::new() };
         // Damage is what `verify` names; what it hides is kept by the other roots.
-        runlog::check(&history.cache, |at, _, entry| match entry {
-            Entry::Action(action) => log.take(history, at, *action),
-            Entry::Run(run) => log.runs.push(*run),
+        runlog::check(&history.cache, |checked| match checked.entry {
+            Some(Entry::Action(action)) => log.take(history, checked.line.offset, *action),
+            Some(Entry::Run(run)) => log.runs.push(*run),
+            None => {}
         })?;
         Ok(log)
     }

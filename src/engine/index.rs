@@ -143,64 +143,6 @@ impl Index {
         Ok((index, damage))
     }
 
-    /// Says what the files of the index, `index` and `head`, do not have as the log has it: the file and what is wrong.
-    /// A lost file is nothing wrong: the next run makes it from the log.
-    ///
-    /// # Errors
-    /// The log exists but cannot be read.
-    pub(crate) fn disagreements(cache: &Path) -> Result<Vec<(&'static str, String)>, EngineError> {
-        let mut found = Vec::new();
-        if cache.join("head").exists() && noted_head(cache).is_none() {
-            found.push(("head", "was changed: its check digest does not fit".to_owned()));
-        }
-        let Ok(bytes) = fs::read(cache.join("index")) else { return Ok(found) };
-        let Some((base, covered, runs, last)) = Base::read(bytes) else {
-            found.push(("index", "was changed: its check digest does not fit".to_owned()));
-            return Ok(found);
-        };
-        // Where the log was cut or changed that is said of the log.
-        if covered.len > 0 && !runlog::ends_with(cache, &covered) {
-            return Ok(found);
-        }
-        let mut log = Self::empty(PathBuf::new());
-        let mut results = FastMap::default();
-        for line in runlog::lines(cache, 0)? {
-            let line = line.map_err(EngineError::io("read", &runlog::path_in(cache)))?;
-            if line.offset >= covered.len {
-                break;
-            }
-            match Entry::parse(&line.bytes) {
-                Ok((_, Entry::Action(action))) => {
-                    log.add_action(line.offset, &action);
-                    results.insert(line.offset, (action.key, log.actions[&action.key].clone()));
-                }
-                Ok((_, Entry::Run(run))) => log.add_run(line.offset, &run),
-                Err(_) => {}
-            }
-        }
-        let mut wrong = |what: String| found.push(("index", what));
-        if runs != log.runs || last != log.last {
-            wrong("does not list the runs that the log has".to_owned());
-        }
-        // `gc` leaves out results, and then an earlier one of a key may stand for a later.
-        let complete = !cache.join("collected").exists();
-        let mut count = 0;
-        for (key, result) in base.actions() {
-            count += 1;
-            let at = result.at;
-            if results.get(&at) != Some(&(key, result)) {
-                wrong(format!("has a result of key {} that the log does not have at byte {at}", key.short()));
-            }
-        }
-        if complete && count != log.actions.len() {
-            wrong(format!("has {count} results, the log {}", log.actions.len()));
-        }
-        if base.stages().any(|(name, at)| log.stages.get(&name) != Some(&at)) {
-            wrong("places the last action of a stage elsewhere than the log".to_owned());
-        }
-        Ok(found)
-    }
-
     fn empty(file: PathBuf) -> Self {
         Self {
             file,
@@ -378,6 +320,80 @@ impl Index {
         let check = Digest::of_bytes(&bytes);
         bytes.extend_from_slice(check.as_bytes());
         bytes
+    }
+}
+
+/// What the files of the index, `index` and `head`, do not have as the log has it. It is handed the log line by line.
+pub(crate) struct Disagreements {
+    found: Vec<(&'static str, String)>,
+    /// The file, as far as it can be compared.
+    file: Option<Opened>,
+    /// An index made from the lines the file covers.
+    log: Index,
+    /// Every result of the log by where it is: the file may have an earlier one of a key.
+    results: FastMap<u64, (Digest, ActionResult)>,
+    /// Whether nothing was left out of the file by `gc`.
+    complete: bool,
+}
+
+impl Disagreements {
+    /// Reads the files of a cache folder. A lost file is nothing wrong: the next run makes it from the log.
+    pub(crate) fn begin(cache: &Path) -> Self {
+        let mut found = Vec::new();
+        let changed = || "was changed: its check digest does not fit".to_owned();
+        if cache.join("head").exists() && noted_head(cache).is_none() {
+            found.push(("head", changed()));
+        }
+        let file = fs::read(cache.join("index")).ok().and_then(|bytes| {
+            let opened = Base::read(bytes);
+            if opened.is_none() {
+                found.push(("index", changed()));
+            }
+            // Where the log was cut or changed that is said of the log.
+            opened.filter(|(_, covered, ..)| covered.len == 0 || runlog::ends_with(cache, covered))
+        });
+        let complete = !cache.join("collected").exists();
+        Self { found, file, log: Index::empty(PathBuf::new()), results: FastMap::default(), complete }
+    }
+
+    /// Takes the entry that begins at `at`.
+    pub(crate) fn take(&mut self, at: u64, entry: &Entry) {
+        if self.file.as_ref().is_none_or(|(_, covered, ..)| at >= covered.len) {
+            return;
+        }
+        match entry {
+            Entry::Action(action) => {
+                self.log.add_action(at, action);
+                self.results.insert(at, (action.key, self.log.actions[&action.key].clone()));
+            }
+            Entry::Run(run) => self.log.add_run(at, run),
+        }
+    }
+
+    /// Returns the file and what is wrong with it, for each disagreement.
+    pub(crate) fn finish(self) -> Vec<(&'static str, String)> {
+        let Self { mut found, file, log, results, complete } = self;
+        let Some((base, _, runs, last)) = file else { return found };
+        let mut wrong = |what: String| found.push(("index", what));
+        if runs != log.runs || last != log.last {
+            wrong("does not list the runs that the log has".to_owned());
+        }
+        // `gc` leaves out results, and then an earlier one of a key may stand for a later.
+        let mut count = 0;
+        for (key, result) in base.actions() {
+            count += 1;
+            let at = result.at;
+            if results.get(&at) != Some(&(key, result)) {
+                wrong(format!("has a result of key {} that the log does not have at byte {at}", key.short()));
+            }
+        }
+        if complete && count != log.actions.len() {
+            wrong(format!("has {count} results, the log {}", log.actions.len()));
+        }
+        if base.stages().any(|(name, at)| log.stages.get(&name) != Some(&at)) {
+            wrong("places the last action of a stage elsewhere than the log".to_owned());
+        }
+        found
     }
 }
 

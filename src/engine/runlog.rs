@@ -355,31 +355,47 @@ pub struct Damage {
     pub what: String,
 }
 
-/// Checks the whole chain; hands every entry that can be read to `take` with its offset and line digest.
+/// A line of the log that was looked at.
+pub struct Checked {
+    /// Line number, 1 for the first.
+    pub number: u64,
+    /// The line.
+    pub line: Line,
+    /// Its digest.
+    pub digest: Digest,
+    /// The entry, if it is one.
+    pub entry: Option<Entry>,
+}
+
+/// Checks the whole chain; hands every line to `take`, also one that is no entry. Returns how many there are.
 ///
 /// # Errors
 /// The log exists but cannot be read.
-pub fn check(cache: &Path, mut take: impl FnMut(u64, &Digest, Entry)) -> Result<(u64, Vec<Damage>), EngineError> {
+pub fn check(cache: &Path, mut take: impl FnMut(Checked)) -> Result<(u64, Vec<Damage>), EngineError> {
     let path = path_in(cache);
-    let (mut head, mut count, mut damage) = (genesis(), 0, Vec::new());
+    let (mut head, mut number, mut damage) = (genesis(), 0, Vec::new());
     for line in lines(cache, 0)? {
         let line = line.map_err(EngineError::io("read", &path))?;
-        count += 1;
+        number += 1;
         let digest = line.digest();
-        match Entry::parse(&line.bytes) {
+        let entry = match Entry::parse(&line.bytes) {
             Ok((prev, entry)) => {
                 if prev != head {
                     let what =
                         format!("it follows a line with digest {}, the line before has {}", prev.short(), head.short());
-                    damage.push(Damage { line: count, what });
+                    damage.push(Damage { line: number, what });
                 }
-                take(line.offset, &digest, entry);
+                Some(entry)
             }
-            Err(e) => damage.push(Damage { line: count, what: format!("it is no entry: {e}") }),
-        }
+            Err(e) => {
+                damage.push(Damage { line: number, what: format!("it is no entry: {e}") });
+                None
+            }
+        };
+        take(Checked { number, line, digest, entry });
         head = digest;
     }
-    Ok((count, damage))
+    Ok((number, damage))
 }
 
 #[cfg(test)]
@@ -447,7 +463,7 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir().unwrap();
         log_of(dir.path(), 3);
         let mut seen = Vec::new();
-        let (count, damage) = check(dir.path(), |offset, _, entry| seen.push((offset, entry))).unwrap();
+        let (count, damage) = check(dir.path(), |line| seen.push((line.line.offset, line.entry))).unwrap();
         assert_eq!((count, damage), (3, vec![]));
         assert_eq!(action_at(dir.path(), seen[2].0).unwrap(), action("s2", 2));
         assert!(run_at(dir.path(), seen[2].0).is_err());
@@ -461,7 +477,7 @@ pub(crate) mod tests {
         let first = whole.iter().position(|b| *b == b'\n').unwrap() + 1;
         for cut in 0..whole.len() {
             fs::write(path_in(dir.path()), &whole[..cut]).unwrap();
-            let (count, damage) = check(dir.path(), |_, _, _| {}).unwrap();
+            let (count, damage) = check(dir.path(), |_| {}).unwrap();
             assert_eq!((count, damage.len()), (u64::from(cut >= first), 0), "cut at {cut}");
             let (len, head) =
                 if cut >= first { (first, Digest::of_bytes(&whole[..first - 1])) } else { (0, genesis()) };
@@ -472,7 +488,7 @@ pub(crate) mod tests {
                 fs::remove_file(torn).unwrap();
             }
             writer.append(&Entry::Action(Box::new(action("next", 9)))).unwrap();
-            let (_, damage) = check(dir.path(), |_, _, _| {}).unwrap();
+            let (_, damage) = check(dir.path(), |_| {}).unwrap();
             assert_eq!(damage, vec![]);
         }
     }
@@ -487,7 +503,7 @@ pub(crate) mod tests {
             let mut broken = whole.clone();
             broken[at] ^= 4;
             fs::write(path_in(dir.path()), &broken).unwrap();
-            let (_, damage) = check(dir.path(), |_, _, _| {}).unwrap();
+            let (_, damage) = check(dir.path(), |_| {}).unwrap();
             assert!(!damage.is_empty(), "byte {at}");
         }
     }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::EngineError;
-use crate::runlog::{self, Entry};
+use crate::runlog::{Checked, Entry};
 use crate::verify::{Finding, FindingKind};
 
 /// The environment variable that names the key file; it wins over the pipeline file.
@@ -107,53 +107,59 @@ impl PublicKey {
     }
 }
 
-/// What became of the signatures of a log.
-#[derive(Debug, Default)]
-pub(crate) struct Signatures {
+/// What became of the signatures of a log. It is handed the log line by line.
+pub(crate) struct Signatures<'k> {
+    key: &'k PublicKey,
+    id: String,
+    /// A run is signed.
+    any: bool,
     /// How many are good.
     pub(crate) good: usize,
     /// Entries of the log after the last good one.
     pub(crate) after: usize,
-    pub(crate) findings: Vec<Finding>,
+    findings: Vec<Finding>,
 }
 
-/// Checks every run of the log against a key.
-///
-/// # Errors
-/// The log cannot be read.
-pub(crate) fn check(cache: &Path, key: &PublicKey) -> Result<Signatures, EngineError> {
-    let mut all = Signatures::default();
-    let (id, mut any) = (id_of(&key.0), false);
-    for (number, line) in (1..).zip(runlog::lines(cache, 0)?) {
-        let line = line.map_err(EngineError::io("read", &runlog::path_in(cache)))?;
-        all.after += 1;
-        let Ok((_, Entry::Run(run))) = Entry::parse(&line.bytes) else { continue };
-        let mut find = |kind, detail: String| {
-            all.findings.push(Finding { kind, path: format!("cache/runlog.jsonl:{number}"), stage: None, detail });
-        };
-        match &run.signature {
-            None if any => find(FindingKind::Unsigned, format!("run {} is not signed, earlier ones are", run.info.run)),
-            None => {}
+impl<'k> Signatures<'k> {
+    /// Checks against a key.
+    pub(crate) fn of(key: &'k PublicKey) -> Self {
+        Self { key, id: id_of(&key.0), any: false, good: 0, after: 0, findings: Vec::new() }
+    }
+
+    /// Takes the next line.
+    pub(crate) fn take(&mut self, checked: &Checked) {
+        self.after += 1;
+        let Some(Entry::Run(run)) = &checked.entry else { return };
+        let (kind, detail) = match &run.signature {
+            None if self.any => {
+                (FindingKind::Unsigned, format!("run {} is not signed, earlier ones are", run.info.run))
+            }
+            None => return,
             Some(signature) => {
-                any = true;
-                if signature.key != id {
-                    let detail = format!("run {} is signed with key {}, not {id}", run.info.run, signature.key);
-                    find(FindingKind::SignatureWrong, detail);
-                } else if key.signed(&line.bytes, signature) {
-                    (all.good, all.after) = (all.good + 1, 0);
+                self.any = true;
+                let kind = FindingKind::SignatureWrong;
+                if signature.key != self.id {
+                    (kind, format!("run {} is signed with key {}, not {}", run.info.run, signature.key, self.id))
+                } else if self.key.signed(&checked.line.bytes, signature) {
+                    (self.good, self.after) = (self.good + 1, 0);
+                    return;
                 } else {
-                    let detail = format!("the signature of run {} does not fit what it signs", run.info.run);
-                    find(FindingKind::SignatureWrong, detail);
+                    (kind, format!("the signature of run {} does not fit what it signs", run.info.run))
                 }
             }
+        };
+        let path = format!("cache/runlog.jsonl:{}", checked.number);
+        self.findings.push(Finding { kind, path, stage: None, detail });
+    }
+
+    /// Returns what is wrong with them.
+    pub(crate) fn finish(mut self) -> Vec<Finding> {
+        if !self.any {
+            let (kind, path) = (FindingKind::Unsigned, "cache/runlog.jsonl".to_owned());
+            self.findings.push(Finding { kind, path, stage: None, detail: "no run in it is signed".to_owned() });
         }
+        self.findings
     }
-    if !any {
-        let path = "cache/runlog.jsonl".to_owned();
-        let detail = "no run in it is signed".to_owned();
-        all.findings.push(Finding { kind: FindingKind::Unsigned, path, stage: None, detail });
-    }
-    Ok(all)
 }
 
 fn read(path: &Path) -> Result<String, EngineError> {

@@ -1,6 +1,9 @@
 //! Compares what is on disk with what was recorded: outputs, store, run log.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod ledger;
+mod lock;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,18 +12,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::EngineError;
-use crate::event::{Reason, ReasonKind};
 use crate::history::OutputRecord;
-use crate::index::Index;
+use crate::index::{Disagreements, Index};
 use crate::lockfile::LockFile;
 use crate::manifest::{FileFact, Manifest};
 use crate::publish::{Placer, files_below, hash_directory, hash_file};
 use crate::records::History;
-use crate::runlog::{self, ActionEntry, Entry};
+use crate::runlog;
 use crate::runmap;
-use crate::sign::{self, PublicKey};
+use crate::sign::{PublicKey, Signatures};
 use crate::spec::Link;
 use crate::store::Store;
+use ledger::Ledger;
 
 /// What kind of difference was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -137,16 +140,10 @@ impl Check<'_> {
         self.outputs(&recorded, &mut report);
         if self.everything {
             self.objects(&recorded, &mut report)?;
-            self.log(&mut report)?;
-            self.index(&mut report)?;
         }
-        if let Some(key) = &self.key {
-            let signatures = sign::check(&self.history.cache, key)?;
-            report.signed = Some(signatures.good);
-            report.after_signed = Some(signatures.after);
-            report.findings.extend(signatures.findings);
-        }
+        self.log(&mut report)?;
         report.findings.sort();
+        report.findings.dedup();
         Ok(report)
     }
 
@@ -280,129 +277,77 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Compares the action index, which can always be made anew, with the log.
-    fn index(&self, report: &mut VerifyReport) -> Result<(), EngineError> {
-        for (file, detail) in Index::disagreements(&self.history.cache)? {
+    /// Reads the log once, for everything that is compared with it: the chain, the index, signatures, the lock file.
+    fn log(&self, report: &mut VerifyReport) -> Result<(), EngineError> {
+        if !self.everything && self.key.is_none() {
+            return Ok(());
+        }
+        let cache = &self.history.cache;
+        let mut whole = self.everything.then(|| (Ledger::of(&self.pipeline), Disagreements::begin(cache)));
+        let mut signatures = self.key.as_ref().map(Signatures::of);
+        let (count, damage) = runlog::check(cache, |checked| {
+            if let Some(signatures) = &mut signatures {
+                signatures.take(&checked);
+            }
+            let Some((ledger, index)) = &mut whole else { return };
+            if let Some(entry) = &checked.entry {
+                index.take(checked.line.offset, entry);
+            }
+            ledger.take(checked);
+        })?;
+        if let Some(signatures) = signatures {
+            report.signed = Some(signatures.good);
+            report.after_signed = Some(signatures.after);
+            report.findings.extend(signatures.finish());
+        }
+        let Some((mut ledger, index)) = whole else { return Ok(()) };
+        report.log_entries = usize::try_from(count).unwrap_or(usize::MAX);
+        report.not_reproducible = ledger.not_reproducible();
+        for damage in damage {
+            let path = format!("cache/runlog.jsonl:{}", damage.line);
+            report.findings.push(Finding { kind: FindingKind::LogBroken, path, stage: None, detail: damage.what });
+        }
+        for (file, detail) in index.finish() {
             let path = format!("cache/{file}");
             report.findings.push(Finding { kind: FindingKind::IndexMismatch, path, stage: None, detail });
         }
+        self.entries(&ledger, report);
+        self.lock_file(&ledger, report);
         Ok(())
     }
 
-    fn log(&self, report: &mut VerifyReport) -> Result<(), EngineError> {
-        let log = |line: u64| format!("cache/runlog.jsonl:{line}");
+    /// Compares what the log says with the store and with what is known of its end.
+    fn entries(&self, ledger: &Ledger, report: &mut VerifyReport) {
+        let log = || "cache/runlog.jsonl".to_owned();
         let finding = |kind, path: String, detail: String| Finding { kind, path, stage: None, detail };
-        let mut heads = BTreeSet::new();
-        let mut first = None;
-        let mut noted = Vec::new();
-        let mut actions: BTreeMap<(String, String, Digest), BTreeMap<String, OutputRecord>> = BTreeMap::new();
-        let (mut other_keys, mut maps) = (Vec::new(), BTreeMap::new());
-        let mut contents = Contents::default();
-        let (count, damage) = runlog::check(&self.history.cache, |at, digest, entry| {
-            first.get_or_insert(*digest);
-            heads.insert(*digest);
-            match entry {
-                Entry::Run(run) => {
-                    maps.entry(run.map).or_insert_with(|| run.info.run.clone());
-                    noted.extend(run.damage.iter().map(|what| format!("run {} found: {what}", run.info.run)));
-                }
-                Entry::Action(action) => {
-                    contents.add(&action);
-                    if action.record.key() != action.key {
-                        other_keys.push((at, action.stage.clone()));
-                    }
-                    actions.insert((action.pipeline, action.stage, action.key), action.outputs);
-                }
-            }
-        })?;
-        report.not_reproducible = contents.different();
-        report.log_entries = usize::try_from(count).unwrap_or(usize::MAX);
-        for damage in damage {
-            report.findings.push(finding(FindingKind::LogBroken, log(damage.line), damage.what));
-        }
-        for (at, stage) in other_keys {
+        for (line, stage) in &ledger.other_keys {
+            let (path, stage) = (format!("cache/runlog.jsonl:{line}"), Some(stage.clone()));
             let detail = "its key is not that of its record".to_owned();
-            let (path, stage) = (log(self.line_number(at)?), Some(stage));
             report.findings.push(Finding { kind: FindingKind::LogBroken, path, stage, detail });
         }
         let last: BTreeSet<Digest> = self.history.index.last_runs().values().map(|run| run.map).collect();
-        for (map, run) in maps.into_iter().filter(|(map, _)| !last.contains(map)) {
+        for (map, run) in ledger.maps.iter().filter(|(map, _)| !last.contains(map)) {
             let store = &self.history.store;
-            let whole = runmap::objects(&map, store).is_ok_and(|all| all.iter().all(|o| store.path(o).is_file()));
+            let whole = runmap::objects(map, store).is_ok_and(|all| all.iter().all(|o| store.path(o).is_file()));
             if !whole {
                 let detail = format!("the stage map of run {run} is lost, and with it what `show` says of that run");
-                report.findings.push(finding(FindingKind::RecordMissing, object_name(&map), detail));
+                report.findings.push(finding(FindingKind::RecordMissing, object_name(map), detail));
             }
         }
-        for what in noted {
-            report.findings.push(finding(FindingKind::LogBroken, "cache/runlog.jsonl".to_owned(), what));
+        for what in &ledger.noted {
+            report.findings.push(finding(FindingKind::LogBroken, log(), what.clone()));
         }
         if let Some(promised) = self.history.index.promised()
             && promised.len > 0
-            && !heads.contains(&promised.head)
+            && !ledger.lines.contains_key(&promised.head)
         {
             let detail = format!(
                 "the index knows {} entries up to {}, which is not in the log",
                 promised.lines,
                 promised.head.short()
             );
-            report.findings.push(finding(FindingKind::LogCut, "cache/runlog.jsonl".to_owned(), detail));
+            report.findings.push(finding(FindingKind::LogCut, log(), detail));
         }
-        let lock = |detail: String| finding(FindingKind::LockMismatch, self.lock_name.clone(), detail);
-        if let Some(error) = &self.lock_error {
-            report.findings.push(lock(error.clone()));
-        }
-        let Some((lock_first, head)) = self.lock.log else { return Ok(()) };
-        // A lock file that came with a checkout speaks of another log.
-        if first != Some(lock_first) {
-            if heads.contains(&head) {
-                report.findings.push(lock("names another run log, but its head is in this one".to_owned()));
-            }
-            return Ok(());
-        }
-        if !heads.contains(&head) {
-            let detail = format!("the lock file ends the log with {}, which is not in it", head.short());
-            report.findings.push(finding(FindingKind::LogCut, self.lock_name.clone(), detail));
-        }
-        for (stage, locked) in &self.lock.stages {
-            let entry = actions.get(&(self.pipeline.clone(), stage.clone(), locked.key));
-            let same = entry.is_some_and(|outputs| {
-                locked.outputs.len() == outputs.len()
-                    && locked
-                        .outputs
-                        .iter()
-                        .all(|(slot, o)| outputs.get(slot).is_some_and(|made| self.is_locked(o, made)))
-            });
-            let unrecorded_effect = locked.outputs.is_empty() && entry.is_none();
-            if !same && !unrecorded_effect {
-                let detail = match entry {
-                    Some(_) => "its outputs are not those of the run log".to_owned(),
-                    None => format!("the run log has no action with its key {}", locked.key.short()),
-                };
-                let stage = Some(stage.clone());
-                report.findings.push(Finding {
-                    kind: FindingKind::LockMismatch,
-                    path: self.lock_name.clone(),
-                    stage,
-                    detail,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a locked output is the recorded one; a built-in stage may have been given another path since.
-    fn is_locked(&self, locked: &OutputRecord, made: &OutputRecord) -> bool {
-        let path = locked.path == made.path || self.declared.contains(&locked.path);
-        path && OutputRecord { path: made.path.clone(), ..locked.clone() } == *made
-    }
-
-    /// Returns the number of the line that begins at a byte of the log.
-    fn line_number(&self, at: u64) -> Result<u64, EngineError> {
-        let path = runlog::path_in(&self.history.cache);
-        let bytes = fs::read(&path).map_err(EngineError::io("read", &path))?;
-        let before = bytes.iter().take(usize::try_from(at).unwrap_or(usize::MAX));
-        Ok(1 + before.filter(|byte| **byte == b'\n').count() as u64)
     }
 
     /// Puts right what can be: outputs from the store, objects from outputs. The run log is never touched.
@@ -462,31 +407,6 @@ fn hash_but(place: &Path, left_out: &dyn Fn(&str) -> bool) -> std::io::Result<Ma
         manifest.files.insert(relative, hash_file(&path)?);
     }
     Ok(manifest)
-}
-
-/// What each key gave, by stage and output path.
-#[derive(Default)]
-struct Contents(BTreeMap<(Digest, String, String), BTreeSet<Digest>>);
-
-impl Contents {
-    fn add(&mut self, action: &ActionEntry) {
-        let always = |reason: &Reason| reason.kind == ReasonKind::Forced && reason.subject.starts_with("always");
-        if action.reused_by.is_some() || action.reasons.iter().any(always) {
-            return;
-        }
-        for output in action.outputs.values() {
-            let name = (action.key, action.stage.clone(), output.path.clone());
-            self.0.entry(name).or_default().insert(output.digest);
-        }
-    }
-
-    fn different(self) -> Vec<NotReproducible> {
-        let different = self.0.into_iter().filter(|(_, contents)| contents.len() > 1);
-        let mut all: Vec<NotReproducible> =
-            different.map(|((key, stage, path), contents)| NotReproducible { stage, path, key, contents }).collect();
-        all.sort();
-        all
-    }
 }
 
 /// Returns the objects of an output that are not in the store, with the file in it for those of a directory.
