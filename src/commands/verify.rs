@@ -109,6 +109,7 @@ fn remedy(report: &VerifyReport) -> Option<&'static str> {
         Kind::LogBroken,
         Kind::LogCut,
         Kind::LockMismatch,
+        Kind::LockStageMissing,
         Kind::RecordMissing,
         Kind::Unsigned,
         Kind::SignatureWrong,
@@ -131,6 +132,9 @@ fn page(report: &VerifyReport, screen: &Screen) -> String {
     let mut table = Table::default();
     for finding in &report.findings {
         table.row([paint.red(&kind(finding)), finding.path.clone(), finding.detail.clone()]);
+    }
+    for note in &report.notes {
+        table.row([paint.yellow(&kind(note)), note.path.clone(), note.detail.clone()]);
     }
     for stage in &report.not_reproducible {
         let contents = format!("of `{}`: {} different contents under one key", stage.stage, stage.contents.len());

@@ -417,6 +417,7 @@ impl Engine {
         let check = Check {
             history: &history,
             lock,
+            lock_exists: LockFile::path_for(&self.project.file).exists(),
             lock_error,
             declared: self
                 .spec

@@ -43,6 +43,14 @@ pub enum FindingKind {
     LogCut,
     /// `pipeline.lock` disagrees with the run log.
     LockMismatch,
+    /// `pipeline.lock` has no block of a stage that the run which wrote it brought up to date.
+    LockStageMissing,
+    /// `pipeline.lock` is what an older run wrote (a note: so it is after a checkout too).
+    LockBehind,
+    /// `pipeline.lock` speaks of another run log (a note: so it is after a checkout too).
+    LockForeign,
+    /// `pipeline.lock` is not there (a note: so it is after a checkout too).
+    LockMissing,
     /// The action index, which is made from the run log, disagrees with it.
     IndexMismatch,
     /// What was recorded of an earlier run is not in the store.
@@ -99,6 +107,9 @@ pub struct VerifyReport {
     pub after_signed: Option<usize>,
     /// Every difference; empty when all is well.
     pub findings: Vec<Finding>,
+    /// What was changed and may well be meant: it does not count as a difference.
+    #[serde(default)]
+    pub notes: Vec<Finding>,
     /// Outputs that are not reproducible, of stages that are not declared `always`.
     #[serde(default)]
     pub not_reproducible: Vec<NotReproducible>,
@@ -117,6 +128,7 @@ impl VerifyReport {
 pub(crate) struct Check<'a> {
     pub(crate) history: &'a History,
     pub(crate) lock: LockFile,
+    pub(crate) lock_exists: bool,
     /// Why the lock file cannot be understood.
     pub(crate) lock_error: Option<String>,
     /// Output paths that the pipeline declares.
@@ -285,7 +297,7 @@ impl Check<'_> {
         let cache = &self.history.cache;
         let mut whole = self.everything.then(|| (Ledger::of(&self.pipeline), Disagreements::begin(cache)));
         let mut signatures = self.key.as_ref().map(Signatures::of);
-        let (count, damage) = runlog::check(cache, |checked| {
+        let damage = runlog::check(cache, |checked| {
             if let Some(signatures) = &mut signatures {
                 signatures.take(&checked);
             }
@@ -301,7 +313,7 @@ impl Check<'_> {
             report.findings.extend(signatures.finish());
         }
         let Some((mut ledger, index)) = whole else { return Ok(()) };
-        report.log_entries = usize::try_from(count).unwrap_or(usize::MAX);
+        report.log_entries = usize::try_from(ledger.entries).unwrap_or(usize::MAX);
         report.not_reproducible = ledger.not_reproducible();
         for damage in damage {
             let path = format!("cache/runlog.jsonl:{}", damage.line);
@@ -395,6 +407,7 @@ impl Check<'_> {
         let after = self.run()?;
         report.repaired = before.into_iter().filter(|finding| !after.findings.contains(finding)).collect();
         report.not_reproducible = after.not_reproducible;
+        report.notes = after.notes;
         report.findings = after.findings;
         Ok(())
     }

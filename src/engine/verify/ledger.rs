@@ -9,10 +9,28 @@ use crate::fast::FastMap;
 use crate::history::OutputRecord;
 use crate::runlog::{ActionEntry, Checked, Entry, RunEntry};
 
+/// A run that wrote the lock file of the pipeline.
+pub(super) struct Writing {
+    /// The line of its entry: which, and its digest.
+    pub(super) line: u64,
+    pub(super) digest: Digest,
+    pub(super) run: String,
+    /// Root object of its stage map.
+    pub(super) map: Digest,
+}
+
+/// What an action gave, and where its entry begins.
+pub(super) struct Made {
+    pub(super) at: u64,
+    pub(super) outputs: BTreeMap<String, OutputRecord>,
+}
+
 /// The log, gathered line by line.
 #[derive(Default)]
 pub(super) struct Ledger {
     pipeline: String,
+    /// How many lines there are.
+    pub(super) entries: u64,
     /// Digest of the first line that is an entry.
     pub(super) first: Option<Digest>,
     /// Number of each line by its digest.
@@ -20,11 +38,13 @@ pub(super) struct Ledger {
     /// What runs found damaged.
     pub(super) noted: Vec<String>,
     /// Actions of the pipeline by stage and key.
-    pub(super) actions: BTreeMap<(String, Digest), BTreeMap<String, OutputRecord>>,
+    pub(super) actions: BTreeMap<(String, Digest), Vec<Made>>,
     /// Lines whose record has another key than they say, with their stage.
     pub(super) other_keys: Vec<(u64, String)>,
     /// The stage map of every run, with the first run that has it.
     pub(super) maps: BTreeMap<Digest, String>,
+    /// Runs that wrote the lock file, oldest first.
+    pub(super) writings: Vec<Writing>,
     contents: Contents,
 }
 
@@ -34,7 +54,8 @@ impl Ledger {
     }
 
     /// Takes the next line.
-    pub(super) fn take(&mut self, Checked { number, digest, entry, .. }: Checked) {
+    pub(super) fn take(&mut self, Checked { number, line, digest, entry }: Checked) {
+        self.entries = number;
         let Some(entry) = entry else { return };
         self.first.get_or_insert(digest);
         self.lines.entry(digest).or_insert(number);
@@ -42,7 +63,11 @@ impl Ledger {
             Entry::Run(run) => {
                 let RunEntry { info, map, damage, .. } = *run;
                 self.noted.extend(damage.iter().map(|what| format!("run {} found: {what}", info.run)));
-                self.maps.entry(map).or_insert(info.run);
+                self.maps.entry(map).or_insert_with(|| info.run.clone());
+                // As `execute` and `quick` decide it.
+                if info.pipeline == self.pipeline && info.profile.is_none() && info.overrides.is_empty() {
+                    self.writings.push(Writing { line: number, digest, run: info.run, map });
+                }
             }
             Entry::Action(action) => {
                 self.contents.add(&action);
@@ -50,7 +75,8 @@ impl Ledger {
                     self.other_keys.push((number, action.stage.clone()));
                 }
                 if action.pipeline == self.pipeline {
-                    self.actions.insert((action.stage, action.key), action.outputs);
+                    let made = Made { at: line.offset, outputs: action.outputs };
+                    self.actions.entry((action.stage, action.key)).or_default().push(made);
                 }
             }
         }

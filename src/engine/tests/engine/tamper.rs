@@ -102,9 +102,29 @@ impl Table {
     }
 
     fn quiet(&mut self, lab: &Lab, class: &str, key: bool) {
-        let alarms = verify(lab, key).findings;
-        self.0.entry(class.to_owned()).or_default()[2] += alarms.len();
-        assert_eq!(alarms, [], "{class}");
+        let VerifyReport { mut findings, notes, .. } = verify(lab, key);
+        findings.extend(notes);
+        self.0.entry(class.to_owned()).or_default()[2] += findings.len();
+        assert_eq!(findings, [], "{class}");
+    }
+
+    /// Puts another lock file there, expects just this kind of finding or note, and puts it back.
+    fn lock(&mut self, lab: &Lab, class: &str, text: Option<&str>, expected: &[FindingKind]) -> VerifyReport {
+        let (path, before) = (lab.path("pipeline.lock"), lab.read("pipeline.lock"));
+        assert_ne!(text, Some(&*before), "{class}");
+        match text {
+            Some(text) => put(&path, text.as_bytes()),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        let report = verify(lab, false);
+        put(&path, before.as_bytes());
+        let row = self.0.entry(class.to_owned()).or_default();
+        row[0] += 1;
+        let all = || report.findings.iter().chain(&report.notes);
+        let found = all().count() > 0 && all().all(|f| f.path == "pipeline.lock" && expected.contains(&f.kind));
+        row[1] += usize::from(found);
+        assert!(found, "{class}: expected {expected:?}: {report:?}");
+        report
     }
 
     /// Flips bits of some bytes of a region.
@@ -357,6 +377,155 @@ fn every_change_of_lock_file_and_index_is_found_and_named() {
     let repaired = lab.engine().verify(&repair, &Quiet).unwrap();
     assert_eq!((repaired.findings.len(), repaired.repaired[0].kind), (0, FindingKind::IndexMismatch));
     assert_eq!(fs::read(&index).unwrap(), bytes);
+}
+
+/// The blocks of a lock file, by stage, and what is above them.
+fn blocks(text: &str) -> (&str, BTreeMap<&str, &str>) {
+    let (top, rest) = text.split_once("\n[[stage]]\n").unwrap();
+    let name = |block: &'_ str| block.lines().next().unwrap().len();
+    (top, rest.split("\n[[stage]]\n").map(|block| (&block[8..name(block) - 1], block)).collect())
+}
+
+fn lock_of(top: &str, blocks: &BTreeMap<&str, &str>) -> String {
+    let blocks = blocks.values().map(|block| format!("\n[[stage]]\n{}\n", block.trim_end()));
+    format!("{}\n{}", top.trim_end(), blocks.collect::<String>())
+}
+
+#[test]
+fn a_lock_file_that_no_run_wrote_is_found_and_one_of_an_older_run_is_noted() {
+    use FindingKind::{LockBehind, LockForeign, LockMismatch, LockMissing, LockStageMissing};
+    let lab = project(false);
+    let mut table = Table::default();
+    // Lock files as runs wrote them: another result, nothing to do, the first result restored.
+    let mut written = vec![lab.read("pipeline.lock")];
+    lab.write("src/a.txt", "six\n");
+    lab.run();
+    written.push(lab.read("pipeline.lock"));
+    lab.settled();
+    written.push(lab.read("pipeline.lock"));
+    lab.write("src/a.txt", "four\nfive\n");
+    lab.run();
+    let now = lab.read("pipeline.lock");
+    table.quiet(&lab, "lock: as the last run wrote it", false);
+
+    let (top, last) = blocks(&now);
+    assert_eq!((lock_of(top, &last), last.len()), (now.clone(), 8));
+    for stage in last.keys() {
+        let mut fewer = last.clone();
+        fewer.remove(stage);
+        let report = table.lock(&lab, "lock: a stage removed", Some(&lock_of(top, &fewer)), &[LockStageMissing]);
+        assert_eq!((report.exit_code(), report.findings.len()), (1, 1));
+        assert_eq!(report.findings[0].stage.as_deref(), Some(*stage));
+    }
+    table.lock(&lab, "lock: all stages removed", Some(&lock_of(top, &BTreeMap::new())), &[LockStageMissing]);
+    for older in &written[1..] {
+        let (_, older) = blocks(older);
+        for stage in ["a", "d", "x[n=1]", "x[n=2]"] {
+            let mixed = last.clone().into_iter().chain([(stage, older[stage])]).collect();
+            let report =
+                table.lock(&lab, "lock: a stage of an older run", Some(&lock_of(top, &mixed)), &[LockMismatch]);
+            assert_eq!((report.exit_code(), report.findings[0].stage.as_deref()), (1, Some(stage)));
+        }
+    }
+    // With the head alone set back, the lock file is one that no run wrote, or just one that an older run wrote.
+    let all = lines(&lab);
+    let mut noted = 0;
+    for line in &all[..all.len() - 1] {
+        let digest = Digest::of_bytes(line.as_bytes());
+        let head = top.rsplit_once("head = ").unwrap().0.to_owned() + &format!("head = \"{digest}\"\n");
+        let text = lock_of(&head, &last);
+        let report = table.lock(&lab, "lock: head set back to an older line", Some(&text), &[LockMismatch, LockBehind]);
+        assert_eq!(report.findings.is_empty(), written.contains(&text));
+        noted += usize::from(report.exit_code() == 0);
+        // With a block removed too, that is found.
+        let mut fewer = last.clone();
+        fewer.remove("m");
+        let text = lock_of(&head, &fewer);
+        let kinds = [LockMismatch, LockBehind, LockStageMissing];
+        let report = table.lock(&lab, "lock: head set back, a stage removed", Some(&text), &kinds);
+        assert_eq!(report.exit_code(), 1);
+    }
+    // The run with these very inputs before the others is the one that may have been checked out.
+    assert_eq!(noted, 1);
+
+    // What `git checkout` leaves is told, and is no difference.
+    for older in &written {
+        let report = table.lock(&lab, "lock: an older one checked out", Some(older), &[LockBehind]);
+        assert_eq!((report.exit_code(), report.findings), (0, vec![]));
+    }
+    let other = project(false);
+    let foreign = other.read("pipeline.lock");
+    let report = table.lock(&lab, "lock: of another machine", Some(&foreign), &[LockForeign]);
+    assert_eq!((report.exit_code(), report.findings), (0, vec![]));
+    let report = table.lock(&lab, "lock: removed", None, &[LockMissing]);
+    assert_eq!((report.exit_code(), report.findings), (0, vec![]));
+    for text in ["", &lock_of("version = 1", &last)] {
+        let report = table.lock(&lab, "lock: without a head", Some(text), &[LockMismatch]);
+        assert_eq!(report.exit_code(), 1);
+    }
+    table.quiet(&lab, "lock: as the last run wrote it", false);
+    table.print();
+}
+
+#[test]
+fn no_run_and_no_checkout_is_taken_for_tampering() {
+    let mut lab = project(false);
+    let quiet = |lab: &Lab| {
+        let report = verify(lab, false);
+        assert_eq!((report.findings, report.notes), (vec![], vec![]));
+    };
+    let first = lab.read("pipeline.lock");
+    // Some stages only, overrides, another pipeline, a failure, a stage more and a stage less.
+    lab.write("src/a.txt", "six\n");
+    lab.run_with(&RunOptions { targets: vec!["a".to_owned()], ..RunOptions::default() });
+    quiet(&lab);
+    lab.sets = vec!["stages.a.with.suffix=x".to_owned()];
+    lab.run();
+    lab.sets.clear();
+    quiet(&lab);
+    lab.run();
+    quiet(&lab);
+    lab.file = "other.yaml".to_owned();
+    lab.pipeline("stages:\n  o: { uses: concat, in: { in: src/a.txt }, out: { out: other/o } }\n");
+    lab.run();
+    quiet(&lab);
+    lab.file = "pipeline.yaml".to_owned();
+    quiet(&lab);
+    lab.pipeline(&format!("{YAML}  f: {{ uses: fail, out: {{ out: out/f }} }}\n"));
+    assert_eq!(lab.run_with(&RunOptions::default()).summary.exit_code(), 1);
+    quiet(&lab);
+    lab.pipeline(&YAML.replace("n: [1, 2]", "n: [2, 3]"));
+    lab.run();
+    quiet(&lab);
+    fs::remove_file(lab.path("src/m/q.txt")).unwrap();
+    lab.run();
+    quiet(&lab);
+    // A run that brings some stages up to date in an older lock file keeps the rest of it.
+    lab.write("pipeline.lock", &first);
+    lab.run_with(&RunOptions { targets: vec!["a".to_owned()], ..RunOptions::default() });
+    quiet(&lab);
+}
+
+#[test]
+fn what_is_frozen_in_a_clone_is_compared_with_the_lock_file_alone() {
+    let there = Lab::new("stages:\n  f: { uses: concat, in: { in: src/f }, out: { out: out/f } }\n");
+    there.write("src/f", "frozen\n");
+    there.run();
+    let clone = Lab::new(
+        "stages:
+  f: { uses: concat, in: { in: src/f }, out: { out: out/f }, frozen: true }
+  g: { uses: concat, in: { in: out/f }, out: { out: out/g } }
+",
+    );
+    for path in ["src/f", "out/f", "pipeline.lock"] {
+        clone.write(path, &there.read(path));
+    }
+    clone.run();
+    let report = verify(&clone, false);
+    assert_eq!((report.findings, report.notes), (vec![], vec![]));
+    clone.write("out/f", "melted\n");
+    let report = verify(&clone, false);
+    assert!(report.findings.iter().any(|f| f.path == "out/f" && f.kind == FindingKind::OutputChanged), "{report:?}");
 }
 
 #[test]
