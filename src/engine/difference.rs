@@ -1,4 +1,4 @@
-//! Where two files differ first: a JSON pointer, a row and column of CSV, a line of text, a byte.
+//! Where two files differ first: a JSON pointer, a line of text, a byte. Of tables the crate of the stages knows more.
 
 use std::fs;
 use std::path::Path;
@@ -33,11 +33,7 @@ pub fn first_difference(compare: &dyn Compare, path: &str, then: &Path, now: &Pa
         (Err(error), _) | (_, Err(error)) => return format!("cannot be compared: {error}"),
     };
     let texts = std::str::from_utf8(&then).ok().zip(std::str::from_utf8(&now).ok());
-    let found = texts.and_then(|(then, now)| match path.rsplit_once('.').map(|(_, end)| end) {
-        Some("json") => json(then, now),
-        Some("csv") => csv(then, now),
-        _ => None,
-    });
+    let found = texts.filter(|_| path.ends_with(".json")).and_then(|(then, now)| json(then, now));
     found.or_else(|| texts.and_then(|(then, now)| lines(then, now))).unwrap_or_else(|| bytes(&then, &now))
 }
 
@@ -65,49 +61,6 @@ fn pointer(at: &str, then: Option<&Value>, now: Option<&Value>) -> Option<String
     }
 }
 
-/// Fields of a line; a quoted field may hold commas.
-fn fields(line: &str) -> Vec<&str> {
-    let (mut fields, mut start, mut quoted) = (Vec::new(), 0, false);
-    for (at, c) in line.char_indices() {
-        match c {
-            '"' => quoted = !quoted,
-            ',' if !quoted => {
-                fields.push(&line[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    fields.push(&line[start..]);
-    fields
-}
-
-fn csv(then: &str, now: &str) -> Option<String> {
-    let head = fields(then.lines().next()?);
-    if then.lines().next() != now.lines().next() {
-        return None;
-    }
-    let (mut a, mut b) = (then.lines().skip(1), now.lines().skip(1));
-    for row in 1_usize.. {
-        match (a.next(), b.next()) {
-            (None, None) => return None,
-            (Some(x), Some(y)) if x == y => {}
-            (Some(x), Some(y)) => {
-                let (x, y) = (fields(x), fields(y));
-                let column = (0..x.len().max(y.len())).find(|n| x.get(*n) != y.get(*n))?;
-                let name = head.get(column).map_or_else(|| format!("{}", column + 1), |name| format!("`{name}`"));
-                let shown = |row: &[&str]| row.get(column).map_or("absent".to_owned(), |text| short(text));
-                return Some(format!("row {row}, column {name}: recorded {}, now {}", shown(&x), shown(&y)));
-            }
-            (x, y) => {
-                let shown = |row: Option<&str>| row.map_or("none".to_owned(), short);
-                return Some(format!("row {row}: recorded {}, now {}", shown(x), shown(y)));
-            }
-        }
-    }
-    None
-}
-
 fn lines(then: &str, now: &str) -> Option<String> {
     let (mut a, mut b) = (then.split('\n'), now.split('\n'));
     for line in 1_usize.. {
@@ -129,7 +82,8 @@ fn bytes(then: &[u8], now: &[u8]) -> String {
     format!("byte {at}: recorded {}, now {}", shown(then), shown(now))
 }
 
-fn short(text: &str) -> String {
+/// Returns a value as it is shown: the beginning of a long one.
+pub fn short(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None if text.is_empty() => "nothing".to_owned(),
@@ -152,11 +106,6 @@ mod tests {
         };
         assert_eq!(of("m.json", br#"{"a":{"b/c":[1,2]}}"#, br#"{"a":{"b/c":[1,3]}}"#), "/a/b~1c/1: recorded 2, now 3");
         assert_eq!(of("m.json", br#"{"a":1}"#, br#"{"a":1,"b":2}"#), "/b: recorded absent, now 2");
-        assert_eq!(
-            of("t.csv", b"x,y\n1,\"2,5\"\n3,4\n", b"x,y\n1,\"2,6\"\n3,4\n"),
-            "row 1, column `y`: recorded \"2,5\", now \"2,6\""
-        );
-        assert_eq!(of("t.csv", b"x\n1\n", b"x\n1\n2\n"), "row 2: recorded none, now 2");
         assert_eq!(of("t.txt", b"a\nb\n", b"a\nc\n"), "line 2: recorded b, now c");
         assert_eq!(of("t.bin", b"\xff\x00\x01", b"\xff\x00\x02"), "byte 2: recorded 0x01, now 0x02");
         // The same content, written otherwise.

@@ -62,7 +62,7 @@ impl Signer {
     /// Returns a line of the log (a JSON object) with its signature as the last member.
     pub(crate) fn signed(&self, line: &str) -> String {
         let value = self.key.sign(&[CONTEXT, line.as_bytes()].concat());
-        let signature = Signature { key: self.id.clone(), value: hex(&value.to_bytes()) };
+        let signature = Signature { key: self.id.clone(), value: hex::encode(value.to_bytes()) };
         format!("{}{}", line.strip_suffix('}').unwrap_or(line), tail(&signature))
     }
 }
@@ -101,7 +101,10 @@ impl PublicKey {
     /// Whether a line carries a signature of this key over all the rest of it.
     fn signed(&self, line: &[u8], signature: &Signature) -> bool {
         let Some(body) = line.strip_suffix(tail(signature).as_bytes()) else { return false };
-        let Some(value) = unhex(&signature.value) else { return false };
+        let mut value = [0; 64];
+        if hex::decode_to_slice(&signature.value, &mut value).is_err() {
+            return false;
+        }
         let value = ed25519_dalek::Signature::from_bytes(&value);
         self.0.verify_strict(&[CONTEXT, body, b"}"].concat(), &value).is_ok()
     }
@@ -180,19 +183,4 @@ fn tail(signature: &Signature) -> String {
 
 fn id_of(key: &VerifyingKey) -> String {
     Digest::of_bytes(key.as_bytes()).short()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<[u8; 64]> {
-    let mut bytes = [0; 64];
-    if text.len() != 128 || !text.is_ascii() {
-        return None;
-    }
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
-    }
-    Some(bytes)
 }

@@ -147,7 +147,7 @@ pub(crate) fn uuid(names: &[&str]) -> String {
     let mut bytes: [u8; 16] = *hasher.finalize().as_bytes().first_chunk().expect("32 bytes have 16");
     bytes[6] = 0x80 | (bytes[6] & 0x0f);
     bytes[8] = 0x80 | (bytes[8] & 0x3f);
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex::encode(bytes);
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 

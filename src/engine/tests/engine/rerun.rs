@@ -91,7 +91,7 @@ stages:
     let report = rerun(&lab, &[], 2);
     let told = told(&report);
     assert_eq!(told[0], "json Different out/o.json: /a/b/1: recorded 7, now 8");
-    assert_eq!(told[1], "csv Different out/o.csv: row 2, column `score`: recorded 7, now 8");
+    assert_eq!(told[1], "csv Different out/o.csv: line 3: recorded 2,7, now 2,8");
     assert_eq!(told[2], "text Different out/o.txt: line 2: recorded 7, now 8");
     let dir =
         "dir Different out/d/7: was not made again out/d/b: line 1: recorded 7, now 8 out/d/8: was not made before";
