@@ -23,6 +23,8 @@ mod why;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
@@ -117,6 +119,21 @@ fn with_reading<T>(global: &Global, act: impl FnOnce(&Reading<'_>) -> Result<T, 
     std::env::set_current_dir(project.root()).context("cannot enter the project").map_err(Failure::environment)?;
     let (project, text, env, registry) = (&project, &*text, &env, &registry);
     act(&Reading { project, text, profile: global.profile.as_deref(), sets: &global.sets, registry, env })
+}
+
+/// Ctrl-C (or a termination signal) once stops cleanly: what is returned is set, and `say` says so. Twice stops at once.
+fn stop_on_signal(say: impl Fn() + Send + 'static) -> Result<Arc<AtomicBool>, Failure> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&cancel);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::SeqCst) {
+            #[expect(clippy::disallowed_methods, reason = "asked for twice: not even destructors are waited for")]
+            std::process::exit(130);
+        }
+        say();
+    })
+    .map_err(|e| Failure::environment(anyhow::Error::new(e).context("cannot catch signals")))?;
+    Ok(cancel)
 }
 
 /// Sets the size of polars' process-wide pool before its first use; a value given by the user stays.

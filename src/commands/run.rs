@@ -1,14 +1,13 @@
 //! `run`: brings stages up to date and shows it happening.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use logweir_engine::engine::{Engine, PlanOptions, RunOptions};
 use logweir_engine::quick::{self, Quick};
 
 use crate::cli::{Global, RunArgs};
 use crate::commands::follow::{self, Follower};
-use crate::commands::{Outcome, limit_polars, open, plan, watch, with_reading};
+use crate::commands::{Outcome, limit_polars, open, plan, stop_on_signal, watch, with_reading};
 use crate::render::diagnostic::Failure;
 use crate::render::{Screen, to_stderr};
 
@@ -29,7 +28,13 @@ pub(super) fn run(global: &Global, args: &RunArgs, screen: &Screen) -> Outcome {
         keep_going: args.keep_going,
         plan_file,
     };
-    let cancel = stop_on_signal(*screen)?;
+    let view = *screen;
+    let cancel = stop_on_signal(move || {
+        // A terminal view says so itself.
+        if !view.json && !view.bars {
+            to_stderr("\nstopping; what is finished is kept (again to stop at once)\n");
+        }
+    })?;
     if args.watch {
         return watch::watch(global, &options, screen, &cancel);
     }
@@ -52,22 +57,4 @@ pub(super) fn run(global: &Global, args: &RunArgs, screen: &Screen) -> Outcome {
         std::mem::forget(engine);
         Ok(code)
     })
-}
-
-/// Ctrl-C (or a termination signal) once stops cleanly, twice at once.
-fn stop_on_signal(screen: Screen) -> Result<Arc<AtomicBool>, Failure> {
-    let cancel = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&cancel);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::SeqCst) {
-            #[expect(clippy::disallowed_methods, reason = "asked for twice: not even destructors are waited for")]
-            std::process::exit(130);
-        }
-        // A terminal view says so itself.
-        if !screen.json && !screen.bars {
-            to_stderr("\nstopping; what is finished is kept (again to stop at once)\n");
-        }
-    })
-    .map_err(|e| Failure::environment(anyhow::Error::new(e).context("cannot catch signals")))?;
-    Ok(cancel)
 }

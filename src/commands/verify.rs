@@ -1,19 +1,19 @@
 //! `verify`: compares what is there with what was recorded.
 
 use std::fmt::Write as _;
-
-use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use logweir_engine::engine::VerifyOptions;
 use logweir_engine::event::Event;
-use logweir_engine::rerun::{RerunOptions, RerunOutcome, RerunReport, RerunStage};
+use logweir_engine::rerun::{RerunEvent, RerunOptions, RerunOutcome, RerunReport};
 use logweir_engine::verify::{Finding, FindingKind, VerifyReport};
 use logweir_stages::compare::Tables;
 use serde_json::Value;
 
 use crate::cli::{Global, VerifyArgs};
-use crate::commands::{Outcome, limit_polars, open};
+use crate::commands::{Outcome, limit_polars, open, stop_on_signal};
 use crate::render::diagnostic::Failure;
+use crate::render::progress::Work;
 use crate::render::table::Table;
 use crate::render::{Screen, line, text, to_stderr};
 
@@ -44,18 +44,67 @@ fn rerun(global: &Global, args: &VerifyArgs, screen: &Screen) -> Outcome {
     limit_polars(args.jobs);
     let jobs = args.jobs.map_or(0, std::num::NonZero::get);
     let options = RerunOptions { targets: args.targets.clone(), jobs };
-    let told = |stage: &RerunStage| {
-        if !screen.json && !screen.quiet {
-            to_stderr(&format!("{} {}\n", outcome(stage.outcome), stage.stage));
+    let engine = open(global)?;
+    let work = Arc::new(Work::new("verify --rerun", screen));
+    let (json, shown) = (screen.json, Arc::clone(&work));
+    let cancel = stop_on_signal(move || {
+        if !json {
+            shown.say("\nstopping (again to stop at once)\n");
+        }
+    })?;
+    let progress = Mutex::new(Progress::default());
+    let told = |event: RerunEvent<'_>| {
+        let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.take(event);
+        progress.show(&work);
+        // Where no bar is shown, as in a log file, each stage is said as it ends.
+        if let RerunEvent::Ended(stage) = event
+            && !screen.bars
+        {
+            screen.note(&format!("{} {}", outcome(stage.outcome), stage.stage));
         }
     };
-    let report = open(global)?.rerun(&options, &Tables, &told, &AtomicBool::new(false))?;
+    let report = engine.rerun(&options, &Tables, &told, &cancel);
+    // The signal handler keeps it.
+    work.end();
+    let report = report?;
     if screen.json {
         screen.json(&report)?;
     } else {
         screen.data(&rerun_page(&report, screen))?;
     }
     Ok(report.exit_code())
+}
+
+/// How far stages executed again have come.
+#[derive(Default)]
+struct Progress {
+    done: usize,
+    stages: usize,
+    running: Vec<String>,
+}
+
+impl Progress {
+    fn take(&mut self, event: RerunEvent<'_>) {
+        match event {
+            RerunEvent::Planned(stages) => self.stages = stages,
+            RerunEvent::Started(stage) => self.running.push(stage.to_owned()),
+            RerunEvent::Ended(stage) if self.stages > 0 => {
+                self.done += 1;
+                self.running.retain(|running| *running != stage.stage);
+            }
+            // Skipped before it was known what is to be executed.
+            RerunEvent::Ended(_) => {}
+        }
+    }
+
+    fn show(&self, work: &Work) {
+        if self.stages > 0 {
+            let running =
+                if self.running.is_empty() { String::new() } else { format!(": {}", self.running.join(", ")) };
+            work.set(self.done as u64, self.stages as u64, &format!("actions{running}"));
+        }
+    }
 }
 
 fn outcome(outcome: RerunOutcome) -> &'static str {
@@ -91,6 +140,8 @@ fn rerun_page(report: &RerunReport, screen: &Screen) -> String {
     let again = report.stages.len() - report.count(RerunOutcome::Skipped);
     let bad = report.count(RerunOutcome::Different) + report.count(RerunOutcome::Failed);
     let verdict = match bad {
+        0 if report.interrupted => paint.yellow("interrupted"),
+        0 if again == 0 => paint.yellow("nothing compared"),
         0 => paint.green("all as recorded"),
         n => paint.red(&format!("{} not reproduced", text::plural(n, "action"))),
     };

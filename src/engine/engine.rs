@@ -25,7 +25,7 @@ use crate::plan::{self, Plan};
 use crate::project::{ProjectLock, host, new_temp, run_id, total_memory};
 use crate::quick::Glance;
 use crate::records::History;
-use crate::rerun::{self, RerunOptions, RerunReport, RerunStage};
+use crate::rerun::{self, RerunEvent, RerunOptions, RerunReport};
 use crate::runlog::Writer;
 use crate::schedule::Budget;
 use crate::sign::{self, PublicKey};
@@ -448,7 +448,8 @@ impl Engine {
     }
 
     /// Executes stages again, in scratch, and compares their outputs with the recorded ones; nothing of the project is
-    /// changed. `told` is handed each stage as it ends.
+    /// changed. `told` is handed what happens. `cancel` may be set from a signal handler: running stages are stopped and
+    /// their scratch is dropped.
     ///
     /// # Errors
     /// Unknown targets; another run holds the lock; missing source files; the disk is not writable.
@@ -456,7 +457,7 @@ impl Engine {
         &self,
         options: &RerunOptions,
         compare: &dyn Compare,
-        told: &(dyn Fn(&RerunStage) + Sync),
+        told: &(dyn Fn(RerunEvent<'_>) + Sync),
         cancel: &AtomicBool,
     ) -> Result<RerunReport, EngineError> {
         let Chosen { selected, forced, asked } = self.choose(&options.targets, &[])?;

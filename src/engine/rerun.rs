@@ -48,8 +48,19 @@ pub enum RerunOutcome {
     Different,
     /// It failed.
     Failed,
-    /// It was not executed again.
+    /// It was not executed again, or not to its end.
     Skipped,
+}
+
+/// What is told while stages are executed again.
+#[derive(Clone, Copy, Debug)]
+pub enum RerunEvent<'a> {
+    /// It is known what will be executed: so many stages.
+    Planned(usize),
+    /// A stage begins.
+    Started(&'a str),
+    /// A stage is over, or was skipped.
+    Ended(&'a RerunStage),
 }
 
 /// An artifact that is not what was recorded.
@@ -86,6 +97,9 @@ pub struct RerunStage {
 pub struct RerunReport {
     /// In the order of the pipeline.
     pub stages: Vec<RerunStage>,
+    /// The user stopped it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
 }
 
 impl RerunReport {
@@ -94,9 +108,23 @@ impl RerunReport {
         self.stages.iter().filter(|stage| stage.outcome == outcome).count()
     }
 
-    /// Returns the program's exit code: 0, or 1 when a stage differs or failed.
+    /// Returns the program's exit code: 0, 1 when a stage differs or failed, 130 when it was stopped.
     pub fn exit_code(&self) -> u8 {
+        if self.interrupted {
+            return 130;
+        }
         u8::from(self.count(RerunOutcome::Different) + self.count(RerunOutcome::Failed) > 0)
+    }
+}
+
+impl RerunStage {
+    fn new(stage: &str, outcome: RerunOutcome, why: Option<String>) -> Self {
+        let (differences, from_store) = (Vec::new(), Vec::new());
+        Self { stage: stage.to_owned(), outcome, why, differences, from_store, seconds: 0.0 }
+    }
+
+    fn interrupted(stage: &str) -> Self {
+        Self::new(stage, RerunOutcome::Skipped, Some("interrupted".to_owned()))
     }
 }
 
@@ -140,7 +168,8 @@ struct Bench<'a> {
     cancel: &'a AtomicBool,
 }
 
-/// Executes the chosen stages of a planned survey again. `told` is handed each stage as it ends.
+/// Executes the chosen stages of a planned survey again. `told` is handed what happens. Once `cancel` is set nothing more
+/// is started, and what runs is stopped.
 ///
 /// # Errors
 /// Nothing recorded can be read.
@@ -150,7 +179,7 @@ pub(crate) fn run(
     selected: &[bool],
     temp: &Path,
     compare: &dyn Compare,
-    told: &(dyn Fn(&RerunStage) + Sync),
+    told: &(dyn Fn(RerunEvent<'_>) + Sync),
     cancel: &AtomicBool,
 ) -> Result<RerunReport, EngineError> {
     survey.plan(selected)?;
@@ -165,15 +194,13 @@ pub(crate) fn run(
         match prepare(survey, index, parent) {
             Ok(again) => todo.push(again),
             Err(why) => {
-                let stage = survey.stage(index).name.clone();
-                let outcome = RerunOutcome::Skipped;
-                let (differences, from_store) = (Vec::new(), Vec::new());
-                let row = RerunStage { stage, outcome, why: Some(why), differences, from_store, seconds: 0.0 };
-                told(&row);
+                let row = RerunStage::new(&survey.stage(index).name, RerunOutcome::Skipped, Some(why));
+                told(RerunEvent::Ended(&row));
                 report.stages.push(row);
             }
         }
     }
+    told(RerunEvent::Planned(todo.len()));
     let jobs = threads(options.jobs);
     let tokens = Tokens { left: Mutex::new(jobs), given_back: Condvar::new() };
     let store = survey.store.clone();
@@ -185,19 +212,26 @@ pub(crate) fn run(
             scope.spawn(move || {
                 loop {
                     let again = next.lock().unwrap_or_else(PoisonError::into_inner).next();
-                    let Some(again) = again.filter(|_| !bench.cancel.load(Ordering::Relaxed)) else { return };
+                    let Some(again) = again else { return };
+                    let name = &*again.stage.name;
                     let wanted = again.stage.policy.threads;
                     let count = if wanted == 0 { bench.jobs } else { wanted.min(bench.jobs) };
                     tokens.take(count);
-                    let row = bench.execute(again, count, worker);
+                    let row = if bench.is_cancelled() {
+                        RerunStage::interrupted(name)
+                    } else {
+                        told(RerunEvent::Started(name));
+                        bench.execute(again, count, worker)
+                    };
                     tokens.give_back(count);
-                    told(&row);
+                    told(RerunEvent::Ended(&row));
                     rows.lock().unwrap_or_else(PoisonError::into_inner).push(row);
                 }
             });
         }
     });
     report.stages.extend(rows.into_inner().unwrap_or_else(PoisonError::into_inner));
+    report.interrupted = cancel.load(Ordering::Relaxed);
     let place: BTreeMap<&str, usize> = (0..survey.count()).map(|n| (&*survey.stage(n).name, n)).collect();
     report.stages.sort_by_key(|row| place.get(row.stage.as_str()).copied());
     Ok(report)
@@ -237,16 +271,13 @@ fn prepare<'s>(survey: &mut Survey<'s>, index: usize, parent: usize) -> Result<A
 }
 
 impl Bench<'_> {
+    fn is_cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+
     fn execute(&self, again: &Again<'_>, count: usize, worker: usize) -> RerunStage {
         let began = Instant::now();
-        let mut row = RerunStage {
-            stage: again.stage.name.clone(),
-            outcome: RerunOutcome::Same,
-            why: None,
-            differences: Vec::new(),
-            from_store: Vec::new(),
-            seconds: 0.0,
-        };
+        let mut row = RerunStage::new(&again.stage.name, RerunOutcome::Same, None);
         let root = self.temp.join(worker.to_string());
         match self.attempt(again, count, &root, &mut row.from_store) {
             Ok(differences) if differences.is_empty() => {}
@@ -254,6 +285,8 @@ impl Bench<'_> {
                 row.outcome = RerunOutcome::Different;
                 row.differences = differences;
             }
+            // Whatever it says of its end: it was stopped.
+            Err(_) if self.is_cancelled() => row = RerunStage::interrupted(&row.stage),
             Err(why) => {
                 row.outcome = RerunOutcome::Failed;
                 row.why = Some(why);

@@ -61,11 +61,26 @@ impl Work {
     }
 }
 
-impl Drop for Work {
-    fn drop(&mut self) {
+impl Work {
+    /// Says something above the bar.
+    pub(crate) fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| to_stderr(text)),
+            None => to_stderr(text),
+        }
+    }
+
+    /// Removes the bar.
+    pub(crate) fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
