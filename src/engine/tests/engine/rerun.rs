@@ -100,3 +100,68 @@ stages:
     assert!(told[5].starts_with("date Different out/date: line 1: recorded "), "{}", told[5]);
     assert_eq!((report.exit_code(), report.count(RerunOutcome::Different)), (1, 5));
 }
+
+#[test]
+fn a_stage_whose_source_has_changed_is_skipped_and_the_others_decide_the_exit_code() {
+    let lab = Lab::new(
+        "
+stages:
+  a: { uses: concat, in: { in: src/a.txt }, out: { out: out/a } }
+  b: { uses: concat, in: { in: out/a }, out: { out: out/b } }
+  c: { uses: concat, in: { in: src/c.txt }, out: { out: out/c } }
+  date: { run: 'date +%N > ${out.o}', out: { o: out/date } }
+",
+    );
+    lab.write("src/a.txt", "one\n");
+    lab.write("src/c.txt", "two\n");
+    lab.run();
+    lab.write("src/a.txt", "changed\n");
+    let report = rerun(&lab, &["a", "b", "c"], 2);
+    assert_eq!(
+        (told(&report), report.exit_code()),
+        (["a Skipped", "b Skipped", "c Same"].map(str::to_owned).to_vec(), 0)
+    );
+    let why = |stage: usize| report.stages[stage].why.as_deref().unwrap_or_default();
+    assert_eq!(why(0), "was never executed with what it has now (input in: src/a.txt)");
+    assert_eq!(why(1), "takes what `a` makes, which is not up to date");
+    // A skipped stage hides nothing of another, and counts as nothing by itself.
+    let report = rerun(&lab, &[], 2);
+    assert_eq!((report.count(RerunOutcome::Skipped), report.exit_code()), (2, 1), "{report:?}");
+    let report = rerun(&lab, &["a"], 1);
+    assert_eq!((report.count(RerunOutcome::Skipped), report.stages.len(), report.exit_code()), (1, 1, 0));
+    // With its source as it was it is executed again.
+    lab.write("src/a.txt", "one\n");
+    assert_eq!(told(&rerun(&lab, &["a", "b"], 2)), ["a Same", "b Same"]);
+}
+
+#[test]
+fn what_is_cancelled_stops_and_leaves_nothing() {
+    let mut lab = Lab::new(
+        "
+stages:
+  slow: { run: 'echo 1 > ${out.o}; touch \"$BEGAN\"; sleep \"$NAP\"', secrets: [NAP, BEGAN], out: { o: out/slow } }
+  next: { uses: concat, in: { in: out/slow }, out: { out: out/next } }
+",
+    );
+    let began = lab.path("began");
+    lab.env.insert("BEGAN".to_owned(), began.to_string_lossy().into_owned());
+    lab.env.insert("NAP".to_owned(), "0".to_owned());
+    lab.run();
+    fs::remove_file(&began).unwrap();
+    lab.env.insert("NAP".to_owned(), "60".to_owned());
+    let (cancel, since) = (AtomicBool::new(false), std::time::Instant::now());
+    let report = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !began.exists() {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            cancel.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        let options = RerunOptions { targets: Vec::new(), jobs: 1 };
+        lab.engine().rerun(&options, &Plain, &|_| {}, &cancel).unwrap()
+    });
+    assert!(since.elapsed().as_secs() < 30);
+    assert_eq!((told(&report), report.exit_code()), (vec!["slow Skipped".to_owned(), "next Skipped".to_owned()], 130));
+    assert!(report.interrupted && report.stages.iter().all(|stage| stage.why.as_deref() == Some("interrupted")));
+    assert_eq!(fs::read_dir(lab.path("cache/tmp")).unwrap().count(), 0);
+}
