@@ -64,10 +64,13 @@ impl Check<'_> {
             }
             (_, Some(writing), Some(last)) if writing.line != last.line => {
                 let detail = format!(
-                    "is as run {} wrote it, {} entries before the log ends, though later runs wrote it too, the last of \
+                    "is as run {} wrote it, {} before the log ends, though later runs wrote it too, the last of \
                      them {}: an older one was checked out or put back",
                     writing.run,
-                    ledger.entries - writing.line,
+                    match ledger.entries - writing.line {
+                        1 => "an entry".to_owned(),
+                        n => format!("{n} entries"),
+                    },
                     last.run
                 );
                 report.notes.push(lock(FindingKind::LockBehind, detail));
@@ -83,8 +86,8 @@ impl Check<'_> {
         let map = writing.and_then(|writing| runmap::load(&writing.map, &self.history.store).ok()).unwrap_or_default();
         let run = writing.map_or("", |writing| &writing.run);
         let mut find = |kind, stage: &str, detail: String| {
-            let (path, stage) = (self.lock_name.clone(), Some(stage.to_owned()));
-            report.findings.push(Finding { kind, path, stage, detail });
+            let (path, detail) = (self.lock_name.clone(), format!("stage `{stage}`: {detail}"));
+            report.findings.push(Finding { kind, path, stage: Some(stage.to_owned()), detail });
         };
         let mut unrecorded = Vec::new();
         for (stage, key, _) in settled(&map).filter(|(stage, ..)| !self.lock.stages.contains_key(*stage)) {
