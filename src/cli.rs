@@ -126,7 +126,7 @@ pub(crate) enum Command {
   logweir show                 the last run
   logweir show last~1 --json   the one before, for scripts")]
     Show(ShowArgs),
-    /// Show what differs between two runs, and which differences can have moved which metric
+    /// Show what differs between two runs, and what can have moved each metric
     #[command(after_help = "Examples:
   logweir diff                    the last run against the one before
   logweir diff last~3 last -v     every leaf, artifact and number
@@ -169,7 +169,9 @@ pub(crate) enum Command {
     /// Write a simulated cluster's log with labels
     #[command(after_help = "Examples:
   logweir simulate --sessions 2000 --out data/raw/simulated
-      about 40,000 lines")]
+      about 40,000 lines
+  logweir simulate --sessions 2000 --out raw --with noise.duplicates=0.01 --with change.since.empty_packet=0.7
+      some lines twice, and a type of anomaly that is unseen before; logweir stages simulate lists all")]
     Simulate(SimulateArgs),
     /// Score new logs with the trained artifacts of a run
     #[command(after_help = "Examples:
@@ -467,6 +469,9 @@ pub(crate) struct SimulateArgs {
     /// Seed: the same seed gives the same bytes
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub(crate) seed: u64,
+    /// Any parameter of the stage kind `simulate`, as PATH=VALUE; may be repeated
+    #[arg(long = "with", value_name = "PATH=VALUE")]
+    pub(crate) with: Vec<String>,
 }
 
 /// `score`.

@@ -16,9 +16,11 @@ use logweir_engine::stage::{self, ParamError, Params, Slot, Stage, StageContext,
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod change;
 mod cluster;
 mod dice;
 mod faults;
+mod noise;
 mod timeline;
 mod wording;
 mod workload;
@@ -28,9 +30,12 @@ mod calibration;
 #[cfg(test)]
 mod tests;
 
+pub use change::{Change, Reword, Since};
 use cluster::Cluster;
 use dice::Dice;
 use faults::{Plan, Targets};
+use noise::Collector;
+pub use noise::Noise;
 
 /// File names in a raw log folder.
 pub const LOG_FILE: &str = "HDFS.log";
@@ -58,6 +63,10 @@ pub struct SimulateParams {
     pub mix: Mix,
     /// Data nodes, 8 to 10,000.
     pub nodes: u16,
+    /// What changes while the log goes on.
+    pub change: Change,
+    /// Lines that arrive late or twice.
+    pub noise: Noise,
 }
 
 /// Weights of the anomaly types; only their ratios count.
@@ -126,6 +135,8 @@ impl Default for SimulateParams {
             anomaly_share: 0.0293,
             mix: Mix::default(),
             nodes: 203,
+            change: Change::default(),
+            noise: Noise::default(),
         }
     }
 }
@@ -160,6 +171,20 @@ impl Params for SimulateParams {
             demand(fine, &format!("mix.{name}"), format!("must be 0 or more, is {weight}"));
         }
         demand(mix.iter().any(|w| w.1 > 0.0), "mix", "needs one weight above 0".to_owned());
+        for (name, since) in self.change.since.moments() {
+            let fine = (0.0..=1.0).contains(&since);
+            demand(fine, &format!("change.since.{name}"), format!("must be 0 to 1, is {since}"));
+        }
+        let Change { drift, reword: Reword { since, messages }, .. } = self.change;
+        demand((0.0..=10.0).contains(&drift), "change.drift", format!("must be 0 to 10, is {drift}"));
+        demand((0.0..=1.0).contains(&since), "change.reword.since", format!("must be 0 to 1, is {since}"));
+        let most = Reword::MESSAGES.len();
+        demand(usize::from(messages) <= most, "change.reword.messages", format!("must be 0 to {most}, is {messages}"));
+        let Noise { duplicates, late, late_by } = self.noise;
+        for (name, share) in [("duplicates", duplicates), ("late", late)] {
+            demand((0.0..=0.5).contains(&share), &format!("noise.{name}"), format!("must be 0 to 0.5, is {share}"));
+        }
+        demand((1..=3_600).contains(&late_by), "noise.late_by", format!("must be 1 to 3600 seconds, is {late_by}"));
         if let Err(error) = self.first_second() {
             let error = ParamError::new("start", format!("is no time: {error}"));
             errors.push(error.help("write it as `2008-11-09T20:35:18`"));
@@ -202,6 +227,10 @@ pub struct Summary {
     pub lines: u64,
     /// Lines that name several blocks.
     pub lines_of_several_blocks: u64,
+    /// Lines that stand there twice.
+    pub duplicates: u64,
+    /// Lines that stand among later ones.
+    pub late: u64,
     /// The seed.
     pub seed: u64,
     /// Sessions labelled anomalous.
@@ -245,15 +274,16 @@ fn write_files(
         Ok(BufWriter::with_capacity(1 << 20, file))
     };
     let mut dice = Dice::new(params.seed);
-    let plan = Plan::new(&params.targets(), &mut dice);
-    let mut cluster = Cluster::new(params.sessions, params.duration, params.nodes, plan, &mut dice);
+    let plan = Plan::new(&params.targets(), &params.change.since, &mut dice);
+    let mut cluster = Cluster::new(params, plan, &mut dice);
     let mut out = create(log)?;
     let time = |second: u64| {
         let at = first + TimeDelta::seconds(i64::try_from(second).expect("a duration is at most a year"));
         at.format("%y%m%d %H%M%S ").to_string()
     };
     let total = u64::from(params.duration);
-    let tally = cluster.run(&mut out, time, &mut |now| if now % 500 == 0 { progress(now, total) } else { Ok(()) })?;
+    let collector = Collector::new(&mut out, &params.noise, params.seed);
+    let tally = cluster.run(collector, time, &mut |now| if now % 500 == 0 { progress(now, total) } else { Ok(()) })?;
     out.flush().with_context(|| format!("cannot write `{}`", log.display()))?;
     progress(total, total)?;
 
@@ -262,6 +292,8 @@ fn write_files(
         sessions: cluster.blocks.len() as u64,
         lines: tally.lines,
         lines_of_several_blocks: tally.several_blocks,
+        duplicates: tally.duplicates,
+        late: tally.late,
         seed: params.seed,
         anomalies: 0,
         anomalies_by_type: params.mix.weights().into_iter().map(|(name, _)| (name.to_owned(), 0)).collect(),

@@ -136,10 +136,12 @@ fn write_png(
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.set_compression(png::Compression::Balanced);
-    encoder.add_text_chunk("Software".to_owned(), "logweir".to_owned())?;
     if let Some((key, caption)) = origin {
         encoder.add_text_chunk(KEY_CHUNK.to_owned(), key.to_owned())?;
         encoder.add_text_chunk("logweir-stage".to_owned(), caption.stage.clone())?;
+    }
+    encoder.add_text_chunk("Software".to_owned(), "logweir".to_owned())?;
+    if let Some((_, caption)) = origin {
         // International text: the name of the data may be in any script.
         encoder.add_itxt_chunk("Description".to_owned(), caption.line())?;
     }

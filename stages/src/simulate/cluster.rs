@@ -6,8 +6,11 @@
 
 use std::io::Write;
 
+use super::SimulateParams;
+use super::change::Change;
 use super::dice::Dice;
 use super::faults::{Fault, Plan};
+use super::noise::Collector;
 use super::timeline::{Agenda, Due, Line, Node, Second};
 use super::wording::{Message, Words};
 use super::workload::{JOBS, OUTAGES, REFERENCE_BLOCKS, REFERENCE_SECONDS};
@@ -72,12 +75,15 @@ struct JobState {
 pub(super) struct Tally {
     pub(super) lines: u64,
     pub(super) several_blocks: u64,
+    pub(super) duplicates: u64,
+    pub(super) late: u64,
 }
 
 /// All state of a simulation.
 pub(super) struct Cluster<'a> {
     dice: &'a mut Dice,
     plan: Plan,
+    change: &'a Change,
     agenda: Agenda,
     nodes: Vec<Node>,
     pub(super) blocks: Vec<Block>,
@@ -97,7 +103,8 @@ pub(super) struct Cluster<'a> {
 
 impl<'a> Cluster<'a> {
     /// Sets up nodes and jobs for this many blocks and seconds.
-    pub(super) fn new(blocks: u32, seconds: u32, nodes: u16, plan: Plan, dice: &'a mut Dice) -> Self {
+    pub(super) fn new(params: &'a SimulateParams, plan: Plan, dice: &'a mut Dice) -> Self {
+        let SimulateParams { sessions: blocks, duration: seconds, nodes, ref change, .. } = *params;
         let mut addresses = std::collections::BTreeSet::new();
         let mut list = Vec::new();
         while list.len() < usize::from(nodes) {
@@ -111,6 +118,7 @@ impl<'a> Cluster<'a> {
         let horizon = f64::from(seconds);
         let mut cluster = Self {
             plan,
+            change,
             agenda: Agenda::new(seconds as usize),
             nodes: list,
             blocks: Vec::with_capacity(blocks as usize),
@@ -218,7 +226,7 @@ impl<'a> Cluster<'a> {
     /// Runs the whole simulation and writes the log; `time` formats a second, `progress` is told of each.
     pub(super) fn run(
         &mut self,
-        out: &mut impl Write,
+        mut out: Collector<'_, impl Write>,
         time: impl Fn(u64) -> String,
         progress: &mut dyn FnMut(u64) -> anyhow::Result<()>,
     ) -> anyhow::Result<Tally> {
@@ -238,11 +246,13 @@ impl<'a> Cluster<'a> {
             }
             self.agenda.close(now);
             if index > 0 {
-                tally.lines += second.flush(out)?;
+                second.flush(|line| out.line(now as u64, line))?;
             }
+            out.end_of(now as u64)?;
             progress(now as u64)?;
         }
-        Ok(tally)
+        out.end_of(u64::MAX)?;
+        Ok(Tally { lines: out.lines, duplicates: out.duplicates, late: out.late, ..tally })
     }
 
     fn step(&mut self, now: f64, due: Due) {
@@ -266,7 +276,7 @@ impl<'a> Cluster<'a> {
             tally.several_blocks += u64::from(batch.len() > 1);
             let words =
                 Words { thread, block: 0, size: 0, node: address(node), other: "", number, path: "", batch: &batch };
-            second.line(stamp, |text| message.write(text, &words));
+            second.line(stamp, |text| message.write(text, &words, false));
             return;
         }
         let known = &mut self.blocks[block as usize];
@@ -290,7 +300,8 @@ impl<'a> Cluster<'a> {
             path: &path,
             batch: &[],
         };
-        second.line(stamp, |text| message.write(text, &words));
+        let reworded = self.change.rewords(message, now as f64 / self.horizon);
+        second.line(stamp, |text| message.write(text, &words, reworded));
     }
 }
 

@@ -3,6 +3,7 @@
 //! Every fault has a rate per job; the blocks it hits are a stratified random sample of the job's blocks (one of every
 //! 1/rate), so that the mix of a small simulation is as close to the mix asked for as that of a large one.
 
+use super::change::Since;
 use super::dice::Dice;
 use super::workload::{JOBS, Job};
 
@@ -109,12 +110,13 @@ pub(super) struct Plan {
     rates: Vec<[f64; Fault::ALL.len()]>,
     quotas: Vec<Quota>,
     /// Share of the copies asked for in an outage that are lost and time out.
-    pub(super) lost: f64,
+    lost: f64,
+    since: Since,
 }
 
 impl Plan {
     /// Plans faults so that the types' shares of all blocks are the targets.
-    pub(super) fn new(targets: &Targets, dice: &mut Dice) -> Self {
+    pub(super) fn new(targets: &Targets, since: &Since, dice: &mut Dice) -> Self {
         let total: f64 = JOBS.iter().map(|job| job.share).sum();
         let mean = |faults: &[Fault], all: bool| -> f64 {
             let kept = JOBS.iter().filter(|job| all || job.delete.is_some());
@@ -138,13 +140,22 @@ impl Plan {
         };
         let rates = JOBS.iter().map(|job| Fault::ALL.map(|fault| fault.weight(job) * scale(fault))).collect();
         let quotas = Fault::ALL.iter().map(|_| Quota { expected: 0.0, next: dice.unit() }).collect();
-        Self { rates, quotas, lost: (targets.timeout / (replication * mean(&outages, true))).clamp(0.0, 1.0) }
+        let lost = (targets.timeout / (replication * mean(&outages, true))).clamp(0.0, 1.0);
+        Self { rates, quotas, lost, since: since.clone() }
     }
 
-    /// Returns what goes wrong with the next block of a job.
-    pub(super) fn deal(&mut self, job: usize, short: bool, kept: bool, dice: &mut Dice) -> Fault {
+    /// Returns the share of lost copies at a moment of the log, 0 to 1.
+    pub(super) fn lost(&self, moment: f64) -> f64 {
+        if moment < self.since.replication_timed_out { 0.0 } else { self.lost }
+    }
+
+    /// Returns what goes wrong with the next block of a job, which is `short`, or `kept` until its data set goes.
+    pub(super) fn deal(&mut self, job: usize, (short, kept): (bool, bool), moment: f64, dice: &mut Dice) -> Fault {
         let mut dealt = Fault::None;
         for ((fault, quota), rate) in Fault::ALL.into_iter().zip(&mut self.quotas).zip(self.rates[job]) {
+            if moment < self.since.of(fault) {
+                continue;
+            }
             quota.expected += rate;
             let fits = rate > 0.0 && (short || !fault.needs_short()) && (kept || !fault.needs_keeping());
             if dealt == Fault::None && fits && quota.expected > quota.next {

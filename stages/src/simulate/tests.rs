@@ -294,9 +294,103 @@ fn wrong_parameters_are_all_named() {
     let mut paths: Vec<String> = errors.err().unwrap().into_iter().map(|e| e.path).collect();
     paths.sort();
     assert_eq!(paths, ["anomaly_share", "duration", "mix.replication", "nodes", "sessions", "start"]);
+    let errors = (kind().make)(&json!({
+        "change": {"drift": -1, "since": {"replication": 2}, "reword": {"messages": 7}}, "noise": {"late": 0.6, "late_by": 0}
+    }));
+    let mut paths: Vec<String> = errors.err().unwrap().into_iter().map(|e| e.path).collect();
+    paths.sort();
+    let wanted = ["change.drift", "change.reword.messages", "change.since.replication", "noise.late", "noise.late_by"];
+    assert_eq!(paths, wanted);
     let errors = (kind().make)(&json!({"session": 5})).err().unwrap();
     assert_eq!(errors[0].path, "session");
     assert!((kind().make)(&Value::Null).is_ok());
+}
+
+/// Lines before and after a moment of the log.
+fn halves(simulated: &Simulated, moment: f64) -> (String, String) {
+    let params = &simulated.summary.parameters;
+    let seconds = (f64::from(params.duration) * moment) as i64;
+    let at = (params.first_second().unwrap() + TimeDelta::seconds(seconds)).format("%y%m%d %H%M%S").to_string();
+    let (before, after): (Vec<&str>, Vec<&str>) = simulated.log.lines().partition(|line| line[..13] < *at);
+    (before.join("\n"), after.join("\n"))
+}
+
+#[test]
+fn a_type_of_anomaly_is_unseen_until_it_begins() {
+    let since = Since { empty_packet: 0.4, write_exception: 0.4, ..Since::default() };
+    let params = SimulateParams { change: Change { since, ..Change::default() }, ..sized(4000) };
+    let changed = simulate(&params);
+    let (before, after) = halves(&changed, 0.4);
+    for (message, usual) in [("Receiving empty packet", true), ("received exception", true), ("to replicate", false)] {
+        assert!(after.contains(message), "{message}");
+        assert_eq!(!before.contains(message), usual, "{message}");
+    }
+    assert!(changed.summary.anomalies_by_type["empty_packet"] > 0);
+    let plain = simulate(&sized(4000));
+    assert!(halves(&plain, 0.4).0.contains("received exception"));
+}
+
+#[test]
+fn a_new_release_has_other_words_for_the_same_sessions() {
+    let reword = Reword { since: 0.5, messages: 2 };
+    let params = SimulateParams { change: Change { reword, ..Change::default() }, ..sized(500) };
+    let changed = simulate(&params);
+    let (before, after) = halves(&changed, 0.5);
+    assert!(before.contains("Served block") && !before.contains("Sent block"));
+    assert!(after.contains("Sent block") && !after.contains("Served block") && after.contains("Verified blk_"));
+    assert!(after.contains("terminating"), "the third is as it was");
+    assert_eq!(changed.labels, simulate(&sized(500)).labels);
+}
+
+#[test]
+fn drift_makes_late_writes_slower() {
+    let write_time = |drift: f64| -> f64 {
+        let change = Change { drift, ..Change::default() };
+        let simulated = simulate(&SimulateParams { change, ..sized(2000) });
+        let (_, late) = halves(&simulated, 0.5);
+        let mut begun = BTreeMap::new();
+        let (mut total, mut count) = (0.0, 0.0);
+        for line in late.lines() {
+            let id = line.split(|c: char| c.is_whitespace()).find(|word| word.starts_with("blk_"));
+            let time = NaiveDateTime::parse_from_str(&line[..13], "%y%m%d %H%M%S").unwrap();
+            if line.contains("allocateBlock") {
+                begun.insert(id, time);
+            } else if line.contains("PacketResponder 2 for block")
+                && let Some(begun) = begun.remove(&id)
+            {
+                total += (time - begun).as_seconds_f64();
+                count += 1.0;
+            }
+        }
+        total / count
+    };
+    let ratio = write_time(2.0) / write_time(0.0);
+    assert!((2.0..3.2).contains(&ratio), "{ratio}");
+}
+
+#[test]
+fn noise_moves_and_repeats_lines_and_loses_none() {
+    let plain = simulate(&sized(500));
+    let noise = Noise { duplicates: 0.1, late: 0.2, late_by: 60 };
+    let noisy = simulate(&SimulateParams { noise, ..sized(500) });
+    assert_eq!(noisy.labels, plain.labels);
+    let count = |log: &str| {
+        let mut lines: BTreeMap<String, u64> = BTreeMap::new();
+        for line in log.lines() {
+            *lines.entry(line.to_owned()).or_default() += 1;
+        }
+        lines
+    };
+    let (before, after) = (count(&plain.log), count(&noisy.log));
+    assert!(before.keys().eq(after.keys()));
+    let repeated: u64 = after.iter().map(|(line, n)| n - before[line]).sum();
+    let Summary { lines, duplicates, late, .. } = noisy.summary;
+    assert_eq!((repeated, lines), (duplicates, plain.summary.lines + duplicates));
+    let share = |n: u64| n as f64 / plain.summary.lines as f64;
+    assert!((0.08..0.12).contains(&share(duplicates)) && (0.17..0.23).contains(&share(late)), "{duplicates} {late}");
+    let steps_back = |log: &str| log.lines().zip(log.lines().skip(1)).filter(|(a, b)| a[..13] > b[..13]).count();
+    assert_eq!(steps_back(&plain.log), 0);
+    assert!(steps_back(&noisy.log) > 100);
 }
 
 fn run_stage(folder: &Path, threads: usize) -> Vec<String> {

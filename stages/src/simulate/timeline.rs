@@ -4,8 +4,6 @@
 //! looks at letters and digits alone: within a second, lines stand in the order of thread number *as text*, then level,
 //! component and message. The order of events of a session depends on it, so it is reproduced here.
 
-use std::io::Write;
-
 use super::dice::Dice;
 use super::wording::Message;
 
@@ -123,8 +121,8 @@ impl Second {
         self.ends.push((self.text.len(), self.keys.len()));
     }
 
-    /// Writes the lines in order and forgets them; returns how many there were.
-    pub(super) fn flush(&mut self, out: &mut impl Write) -> std::io::Result<u64> {
+    /// Hands the lines over in order and forgets them.
+    pub(super) fn flush(&mut self, mut each: impl FnMut(&[u8]) -> std::io::Result<()>) -> std::io::Result<()> {
         let Self { text, keys, ends, order } = self;
         let span = |i: u32, of: fn(&(usize, usize)) -> usize| {
             let end = of(&ends[i as usize]);
@@ -138,13 +136,12 @@ impl Second {
             left.cmp(right).then_with(|| text[span(a, |e| e.0)].cmp(&text[span(b, |e| e.0)]))
         });
         for &i in order.iter() {
-            out.write_all(&text[span(i, |e| e.0)])?;
+            each(&text[span(i, |e| e.0)])?;
         }
-        let lines = ends.len() as u64;
         text.clear();
         keys.clear();
         ends.clear();
-        Ok(lines)
+        Ok(())
     }
 }
 

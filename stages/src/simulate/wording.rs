@@ -67,7 +67,8 @@ const BROKEN: [&str; 4] = [
 
 impl Message {
     /// Appends thread, level, component and message to a line that holds the time already; no line end.
-    pub(super) fn write(self, line: &mut Vec<u8>, words: &Words<'_>) {
+    /// `reworded`: as a later release of the software says it.
+    pub(super) fn write(self, line: &mut Vec<u8>, words: &Words<'_>, reworded: bool) {
         let Words { thread, block, size, node, other, number, path, batch } = *words;
         let broken = BROKEN[number as usize % BROKEN.len()];
         macro_rules! say {
@@ -82,6 +83,26 @@ impl Message {
                 for id in batch {
                     write!(line, " blk_{id}").expect("memory takes all");
                 }
+            }
+            Self::Verified if reworded => {
+                say!("INFO dfs.DataBlockScanner", "Verified blk_{block} in {} ms", 5 + size % 90);
+            }
+            Self::Served if reworded => {
+                say!("INFO dfs.DataNode$DataXceiver", "Sent block blk_{block} from {node}:50010 to client /{other}")
+            }
+            Self::Received if reworded => say!(
+                "INFO dfs.DataNode$PacketResponder",
+                "Block blk_{block} received: {size} bytes from /{node}, checksum ok"
+            ),
+            Self::Terminating if reworded => {
+                say!("INFO dfs.DataNode$PacketResponder", "PacketResponder {number} done with blk_{block}");
+            }
+            Self::Stored if reworded => say!(
+                "INFO dfs.FSNamesystem",
+                "BLOCK* NameSystem.addStoredBlock: replica of blk_{block} reported by {node}:50010, {size} bytes"
+            ),
+            Self::Deleting if reworded => {
+                say!("INFO dfs.FSDataset", "Removed replica of blk_{block} from volume {number}");
             }
             Self::AlreadyExists => say!("WARN dfs.DataBlockScanner", "Adding an already existing block blk_{block}"),
             Self::Verified => say!("INFO dfs.DataBlockScanner", "Verification succeeded for blk_{block}"),

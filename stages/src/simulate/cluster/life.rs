@@ -11,9 +11,10 @@ impl Cluster<'_> {
         let Block { job, doomed, .. } = self.blocks[block as usize];
         let spec = &JOBS[usize::from(job)];
         let until = spec.delete.map_or(self.horizon, |at| at * self.stretch).max(from + 1.0);
-        let all = self.dice.chance(spec.scan.1);
+        let more = self.change.slower(from / self.horizon);
+        let all = self.dice.chance(spec.scan.1 * more);
         for _ in 0..3 {
-            if (all || self.dice.chance(spec.scan.0)) && !doomed {
+            if (all || self.dice.chance(spec.scan.0 * more)) && !doomed {
                 let at = self.dice.between(from + 100.0 * self.stretch, until);
                 self.line(at, Message::Verified, 13, block, (NOBODY, NOBODY), 0);
             }
@@ -167,7 +168,8 @@ impl Cluster<'_> {
             if known.deleted || f64::from(known.done) > now || !known.replicas.contains(&(outage.node as u16)) {
                 continue;
             }
-            let plan = if self.dice.chance(self.plan.lost) { Copying::Lost } else { Copying::Outage };
+            let plan =
+                if self.dice.chance(self.plan.lost(now / self.horizon)) { Copying::Lost } else { Copying::Outage };
             let at = now + self.dice.between(0.0, 180.0);
             self.agenda.add(at, Due::Replicate { block, without: outage.node as u16, plan });
         }

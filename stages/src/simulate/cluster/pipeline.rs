@@ -30,7 +30,7 @@ impl Cluster<'_> {
             true => spec.short - 6_000 + self.dice.below(20_000),
             false => FULL,
         };
-        let fault = self.plan.deal(usize::from(job), short, attempt == 0, self.dice);
+        let fault = self.plan.deal(usize::from(job), (short, attempt == 0), now / self.horizon, self.dice);
         let block = self.blocks.len() as u32;
         let id = self.dice.bits() as i64;
         self.blocks.push(Block {
@@ -129,7 +129,7 @@ impl Cluster<'_> {
         if self.dice.chance(0.012) {
             took *= self.dice.between(1.5, 5.0);
         }
-        let done = at + took;
+        let done = at + took * self.change.slower(at / self.horizon);
         self.store(done, block, replicas, threads);
         (done, false)
     }
