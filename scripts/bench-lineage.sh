@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Times lineage questions and prints a Markdown table: question, stages, runs, milliseconds (median).
+# Times lineage questions and exports and prints a Markdown table: question, stages, runs, milliseconds (median; exports
+# and the first question are asked once).
 # Two projects: wide (every stage has its own source: small lineages) and chain (the last stage comes from all others).
 # Usage: bench-lineage.sh [STAGES] [RUNS]     LOGWEIR=BINARY  REPS=n  SHAPES="wide chain"
 set -euo pipefail
@@ -71,6 +72,10 @@ for shape in shapes:
     call(folder, *questions[0][1])
     rows = [("first question, no cache/origins", (time.perf_counter() - started) * 1000)]
     rows += [(name, timed(folder, *words)) for name, words in questions]
+    for format in ["bundle", "openlineage", "prov", "ro-crate"]:
+        started = time.perf_counter()
+        call(folder, "export-lineage", "-q", "--format", format, "--out", f"run.{format}")
+        rows.append((f"export, {format}", (time.perf_counter() - started) * 1000))
     for name, took in rows:
         print(f"| {shape} | {name} | {stages + 1:,} | {runs:,} | {took:.0f} |", flush=True)
     shutil.rmtree(folder)

@@ -12,7 +12,6 @@ use crate::error::EngineError;
 use crate::event::{Decision, Reason};
 use crate::export;
 use crate::lineage::Lineage;
-use crate::manifest::{FileFact, Manifest};
 use crate::map::whole_of;
 use crate::offline::Offline;
 use crate::questions::{self, Question};
@@ -154,10 +153,5 @@ impl Bundle {
         document.notes = found.notes;
         document.as_of = Some(self.run.info.run.clone());
         Ok(document)
-    }
-
-    /// Returns the files of a directory that an action made or read.
-    pub fn directory(&self, digest: &Digest) -> Option<BTreeMap<String, FileFact>> {
-        Some(Manifest::parse(self.directories.get(digest)?)?.files)
     }
 }

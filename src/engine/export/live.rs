@@ -153,7 +153,7 @@ impl Live {
             actions: vec![action],
             directories,
         };
-        let export = Export { bundle: &bundle, project: &self.project, tables: BTreeMap::new(), describe: &NoTables };
+        let export = Export::with(&bundle, &self.project, BTreeMap::new(), &NoTables);
         let mut end = export.stage_events(stage, bundle.stages.get(stage), bundle.actions.first()).pop();
         if let Some(end) = &mut end {
             end.insert("eventTime".to_owned(), time.into());

@@ -15,6 +15,9 @@ use serde_json::{Map, Value};
 
 use crate::bundle::Bundle;
 use crate::digest::Digest;
+use crate::fast::FastMap;
+use crate::history::OutputRecord;
+use crate::manifest::Manifest;
 use crate::runlog::ActionEntry;
 use crate::store::Store;
 
@@ -89,6 +92,57 @@ pub struct Export<'a> {
     /// What is known of tables, by content.
     pub tables: BTreeMap<Digest, TableFacts>,
     describe: &'a dyn Describe,
+    index: Index<'a>,
+}
+
+/// What is looked up for every artifact of a bundle.
+#[derive(Default)]
+struct Index<'a> {
+    /// Content that an action made → bytes.
+    sizes: FastMap<Digest, u64>,
+    /// Directories whose files are known.
+    directories: FastMap<Digest, Manifest>,
+    /// Output directory, with its slash → every content it was given, numbered in the order of the actions.
+    folders: FastMap<&'a str, Vec<(usize, &'a OutputRecord)>>,
+    /// Path → what its latest action made.
+    latest: FastMap<&'a str, &'a OutputRecord>,
+}
+
+impl<'a> Index<'a> {
+    fn of(bundle: &'a Bundle) -> Self {
+        let parsed = |(digest, text): (&Digest, &String)| Some((*digest, Manifest::parse(text)?));
+        let directories = bundle.directories.iter().filter_map(parsed).collect();
+        let mut index = Self { directories, ..Self::default() };
+        for (number, output) in bundle.actions.iter().flat_map(|action| action.outputs.values()).enumerate() {
+            index.sizes.entry(output.digest).or_insert(output.size);
+            index.latest.insert(&output.path, output);
+            if output.is_directory() {
+                index.folders.entry(&output.path).or_default().push((number, output));
+            }
+        }
+        index
+    }
+
+    /// Returns the output directories that hold this content at this path, in the order of the actions.
+    fn around(&self, path: &str, digest: &Digest) -> Vec<&'a OutputRecord> {
+        let mut found = Vec::new();
+        for (at, _) in path.trim_end_matches('/').match_indices('/') {
+            let (folder, inside) = path.split_at(at + 1);
+            let holds = |output: &OutputRecord| {
+                let files = self.directories.get(&output.digest);
+                files.and_then(|files| files.files.get(inside)).is_some_and(|fact| fact.digest == *digest)
+            };
+            found.extend(self.folders.get(folder).into_iter().flatten().filter(|(_, output)| holds(output)));
+        }
+        found.sort_by_key(|(number, _)| *number);
+        found.into_iter().map(|(_, output)| output).collect()
+    }
+
+    /// Returns the size of an artifact that some action made or that is a known directory.
+    fn size_of(&self, path: &str, digest: &Digest) -> Option<u64> {
+        let read = || path.ends_with('/').then(|| self.directories.get(digest).map(Manifest::size)).flatten();
+        self.sizes.get(digest).copied().or_else(read)
+    }
 }
 
 impl<'a> Export<'a> {
@@ -108,7 +162,17 @@ impl<'a> Export<'a> {
                 tables.insert(digest, facts);
             }
         }
-        Self { bundle, project, tables, describe }
+        Self::with(bundle, project, tables, describe)
+    }
+
+    /// Takes what is known of tables as it is.
+    fn with(
+        bundle: &'a Bundle,
+        project: &'a str,
+        tables: BTreeMap<Digest, TableFacts>,
+        describe: &'a dyn Describe,
+    ) -> Self {
+        Self { bundle, project, tables, describe, index: Index::of(bundle) }
     }
 
     /// Returns from which input columns the columns of an output are made, where that is known.

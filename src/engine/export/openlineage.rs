@@ -4,7 +4,7 @@
 //! Namespaces: jobs and artifacts of the project are in `logweir://PROJECT`; a file of a named root is in `file` under
 //! the place it had. A stage that was fresh or restored has its own run too: its dataset versions are those in place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -185,7 +185,7 @@ impl Export<'_> {
         let mut facets = object([("processing_engine", engine_facet(env!("CARGO_PKG_VERSION")))]);
         lines.push(event("START", &info.started, (&id, &facets), &own_job));
         // Actions that made what the run's stages read, in other runs or pipelines.
-        let here: Vec<usize> = self.bundle.stages.values().filter_map(|stage| stage.action).collect();
+        let here: BTreeSet<usize> = self.bundle.stages.values().filter_map(|stage| stage.action).collect();
         for (number, action) in self.bundle.actions.iter().enumerate() {
             if !here.contains(&number) {
                 lines.extend(self.stage_events(&action.stage, None, Some(action)));
@@ -264,7 +264,7 @@ impl Export<'_> {
             let (namespace, name) = self.name_of(path, &action.roots);
             let table = self.tables.get(digest);
             let mut input_facets = Map::new();
-            let size = self.size_of(path, digest);
+            let size = self.index.size_of(path, digest);
             let mut statistics = Map::new();
             if let Some(table) = table {
                 statistics.insert("rowCount".to_owned(), table.rows.into());
@@ -274,7 +274,7 @@ impl Export<'_> {
             if let Some(size) = size {
                 statistics.insert("size".to_owned(), size.into());
             }
-            if let Some(count) = self.bundle.directory(digest).map(|files| files.len()) {
+            if let Some(count) = self.index.directories.get(digest).map(|files| files.files.len()) {
                 statistics.insert("fileCount".to_owned(), count.into());
             } else if !path.ends_with('/') {
                 statistics.insert("fileCount".to_owned(), 1.into());
@@ -313,7 +313,7 @@ impl Export<'_> {
                 let lineage = facet("ColumnLineageDatasetFacet", "1-2-0", object([("fields", fields.into())]));
                 facets.insert("columnLineage".to_owned(), lineage);
             }
-            let files = self.bundle.directory(&output.digest).map_or(1, |files| files.len());
+            let files = self.index.directories.get(&output.digest).map_or(1, |files| files.files.len());
             let mut statistics = object([("size", output.size.into()), ("fileCount", files.into())]);
             if let Some(table) = table {
                 statistics.insert("rowCount".to_owned(), table.rows.into());
@@ -327,16 +327,6 @@ impl Export<'_> {
             })
         };
         action.outputs.iter().map(output).collect()
-    }
-
-    /// The size of an artifact that some action made or that lies in a known directory.
-    fn size_of(&self, path: &str, digest: &Digest) -> Option<u64> {
-        let made = self.bundle.actions.iter().flat_map(|action| action.outputs.values());
-        let made = made.filter(|output| output.digest == *digest).map(|output| output.size).next();
-        made.or_else(|| {
-            let files = self.bundle.directory(digest)?;
-            path.ends_with('/').then(|| files.values().map(|file| file.size).sum())
-        })
     }
 }
 

@@ -204,24 +204,16 @@ impl Export<'_> {
             about.insert("logweir:rows".to_owned(), typed(&table.rows, "xsd:long"));
         }
         document.add("entity", id.clone(), about);
-        let outputs = self.bundle.actions.iter().flat_map(|action| action.outputs.values());
-        for folder in outputs.filter(|output| output.is_directory() && path.starts_with(&output.path)) {
-            let inside = &path[folder.path.len()..];
-            let files = self.bundle.directory(&folder.digest).unwrap_or_default();
-            if !inside.is_empty() && files.get(inside).is_some_and(|fact| fact.digest == *digest) {
-                let collection = self.entity(&folder.path, &folder.digest, roots, document);
-                let member = object([("prov:collection", collection.into()), ("prov:entity", id.clone().into())]);
-                document.relate("hadMember", member);
-            }
+        for folder in self.index.around(path, digest) {
+            let collection = self.entity(&folder.path, &folder.digest, roots, document);
+            let member = object([("prov:collection", collection.into()), ("prov:entity", id.clone().into())]);
+            document.relate("hadMember", member);
         }
         // A lineage document was made of the records of the artifact it speaks of.
-        if let Some(of) = path.strip_prefix("lineage:") {
-            let mut outputs = self.bundle.actions.iter().rev().flat_map(|action| action.outputs.values());
-            if let Some(output) = outputs.find(|output| output.path == of) {
-                let source = self.entity(&output.path, &output.digest, roots, document);
-                let derived = object([("prov:generatedEntity", id.clone().into()), ("prov:usedEntity", source.into())]);
-                document.relate("wasDerivedFrom", derived);
-            }
+        if let Some(output) = path.strip_prefix("lineage:").and_then(|of| self.index.latest.get(of)) {
+            let source = self.entity(&output.path, &output.digest, roots, document);
+            let derived = object([("prov:generatedEntity", id.clone().into()), ("prov:usedEntity", source.into())]);
+            document.relate("wasDerivedFrom", derived);
         }
         id
     }

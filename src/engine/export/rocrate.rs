@@ -177,10 +177,11 @@ impl Export<'_> {
             }
         };
         let agent = machine(&action.host, graph);
-        let mut objects = Vec::new();
+        let (mut objects, mut named) = (Vec::new(), BTreeSet::new());
         for (path, digest) in record.inputs.values().flatten().flatten() {
-            let entity = reference(&self.artifact(path, digest, &action.roots, copied, graph));
-            if !objects.contains(&entity) {
+            let id = self.artifact(path, digest, &action.roots, copied, graph);
+            let entity = reference(&id);
+            if named.insert(id) {
                 objects.push(entity);
             }
         }
@@ -240,8 +241,7 @@ impl Export<'_> {
         about.insert("name".to_owned(), path.into());
         about.insert("identifier".to_owned(), format!("blake3:{digest}").into());
         if here {
-            let outputs = self.bundle.actions.iter().flat_map(|action| action.outputs.values());
-            let size = outputs.filter(|output| output.digest == *digest).map(|output| output.size).next();
+            let size = self.index.sizes.get(digest);
             about.extend(size.map(|size| ("contentSize".to_owned(), size.to_string().into())));
             about.insert("encodingFormat".to_owned(), encoding(path).into());
         } else if let Some((root, rest)) = bare.split_once(':')
