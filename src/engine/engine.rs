@@ -579,18 +579,12 @@ impl Engine {
             run,
             started: now.clone(),
             finished: now,
-            seconds: 0.0,
             pipeline: self.pipeline(),
             profile: self.spec.profile.clone(),
             overrides: self.spec.overrides.clone(),
             forced: options.force.clone(),
             targets: options.targets.clone(),
-            executed: 0,
-            restored: 0,
-            fresh: 0,
-            failed: 0,
-            skipped: 0,
-            interrupted: false,
+            ..RunInfo::default()
         }
     }
 

@@ -11,7 +11,7 @@ use crate::plan::PlanRow;
 use crate::sandbox::Undeclared;
 
 /// One run, in short.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunInfo {
     /// The run's id.
     pub run: String,

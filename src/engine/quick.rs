@@ -130,15 +130,8 @@ pub fn run<'b>(
         seconds: began.elapsed().as_secs_f64(),
         pipeline,
         profile: reading.profile.map(str::to_owned),
-        overrides: Vec::new(),
-        forced: Vec::new(),
-        targets: Vec::new(),
-        executed: 0,
-        restored: 0,
         fresh: count,
-        failed: 0,
-        skipped: 0,
-        interrupted: false,
+        ..RunInfo::default()
     };
     let (host, platform) = host();
     let roots = snapshot.roots().map(|(name, place)| (name, place.to_string_lossy().into_owned()));

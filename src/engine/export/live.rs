@@ -52,24 +52,7 @@ impl Live {
         let project = root.file_name().map_or_else(|| "/".to_owned(), |name| name.to_string_lossy().into_owned());
         let read = std::fs::metadata(runlog::path_in(&cache)).map_or(0, |meta| meta.len());
         let store = Store::new(&cache, &cache.join("tmp"), Link::Auto);
-        let info = RunInfo {
-            run: String::new(),
-            started: String::new(),
-            finished: String::new(),
-            seconds: 0.0,
-            pipeline: String::new(),
-            profile: None,
-            overrides: Vec::new(),
-            forced: Vec::new(),
-            targets: Vec::new(),
-            executed: 0,
-            restored: 0,
-            fresh: 0,
-            failed: 0,
-            skipped: 0,
-            interrupted: false,
-        };
-        Self { project, cache, store, read, actions: BTreeMap::new(), info, failed: Vec::new() }
+        Self { project, cache, store, read, actions: BTreeMap::new(), info: RunInfo::default(), failed: Vec::new() }
     }
 
     /// Returns the events (JSON) that an event of the engine, which happened at `time` (RFC 3339), is in OpenLineage.
