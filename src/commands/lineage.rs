@@ -1,6 +1,5 @@
 //! `lineage` and `impact`: where an artifact or a number comes from, and what comes from it.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -17,12 +16,21 @@ use crate::render::{Screen, text};
 
 pub(super) fn lineage(global: &Global, args: &LineageArgs, screen: &Screen) -> Outcome {
     let document = ask(global, &args.target, &args.about, Direction::Up)?;
-    show(&document, Direction::Up, args.about.format, screen)
+    let shown = show(&document, Direction::Up, args.about.format, screen);
+    leave(document);
+    shown
 }
 
 pub(super) fn impact(global: &Global, args: &ImpactArgs, screen: &Screen) -> Outcome {
     let document = ask(global, &args.target, &args.about, Direction::Down)?;
-    show(&document, Direction::Down, args.about.format, screen)
+    let shown = show(&document, Direction::Down, args.about.format, screen);
+    leave(document);
+    shown
+}
+
+/// The program ends: to take apart ten thousands of nodes first would take a part of the time the answer took.
+fn leave(document: Lineage) {
+    std::mem::forget(document);
 }
 
 /// Asks the project; the bundle that is named; or, outside any project, the bundles that lie near.
@@ -126,25 +134,25 @@ struct Tree<'a> {
     document: &'a Lineage,
     direction: Direction,
     screen: &'a Screen,
-    nodes: BTreeMap<&'a str, &'a Node>,
-    next: BTreeMap<&'a str, Vec<&'a str>>,
+    /// By place in the document: where its edges lead.
+    next: Vec<Vec<usize>>,
 }
 
 impl<'a> Tree<'a> {
     fn new(document: &'a Lineage, direction: Direction, screen: &'a Screen) -> Self {
-        let mut next: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (from, to) in &document.edges {
+        let mut next = vec![Vec::new(); document.nodes.len()];
+        for (from, to) in document.places() {
             let (here, there) = if direction == Direction::Up { (to, from) } else { (from, to) };
-            next.entry(here).or_default().push(there);
+            next[here].push(there);
         }
-        let nodes = document.nodes.iter().map(|node| (node.id.as_str(), node)).collect();
-        Self { document, direction, screen, nodes, next }
+        Self { document, direction, screen, next }
     }
 
     /// The nodes nothing leads to: the target, or all of several.
-    fn roots(&self) -> Vec<&'a str> {
-        let reached: BTreeSet<&str> = self.next.values().flatten().copied().collect();
-        self.document.nodes.iter().map(|node| node.id.as_str()).filter(|id| !reached.contains(id)).collect()
+    fn roots(&self) -> Vec<usize> {
+        let mut reached = vec![false; self.next.len()];
+        self.next.iter().flatten().for_each(|node| reached[*node] = true);
+        (0..reached.len()).filter(|node| !reached[*node]).collect()
     }
 
     fn render(&self) -> String {
@@ -160,13 +168,12 @@ impl<'a> Tree<'a> {
         for note in &self.document.notes {
             let _ = writeln!(out, "{} {note}", paint.yellow("note:"));
         }
-        let mut seen = BTreeSet::new();
+        let mut seen = vec![false; self.next.len()];
         // (node, depth): a stack of its own, for chains of any length.
-        let mut open: Vec<(&str, usize)> = self.roots().into_iter().rev().map(|id| (id, 0)).collect();
-        while let Some((id, depth)) = open.pop() {
-            let Some(node) = self.nodes.get(id) else { continue };
-            let first = seen.insert(id);
-            let children = self.next.get(id).map_or(&[][..], Vec::as_slice);
+        let mut open: Vec<(usize, usize)> = self.roots().into_iter().rev().map(|place| (place, 0)).collect();
+        while let Some((place, depth)) = open.pop() {
+            let (node, children) = (&self.document.nodes[place], &self.next[place]);
+            let first = !std::mem::replace(&mut seen[place], true);
             let shown = first || (children.is_empty() && node.kind == NodeType::Artifact);
             let again = if shown { String::new() } else { paint.dim(" (above)") };
             let indent = match depth {

@@ -5,7 +5,7 @@ use crate::error::EngineError;
 use crate::lineage::Lineage;
 use crate::project::Project;
 use crate::questions::{self, Question};
-use crate::records::{History, RunRecords};
+use crate::records::{History, RunRecords, States};
 
 impl Project {
     /// As [`crate::engine::Engine::bundle`].
@@ -55,32 +55,28 @@ impl Project {
         let records = RunRecords::of(&history, state)?;
         let question = Question { state: &records, root: &self.root, past: run.is_some() };
         let name = questions::relative(&self.root, questions::parts(target).0);
-        let actions = |runs: &[crate::runlog::RunEntry]| -> Result<Vec<_>, EngineError> {
-            let mut actions = Vec::new();
-            for run in runs {
-                actions.extend(history.actions(run)?);
-            }
-            Ok(actions)
-        };
         // A path is that path whatever lies there now; anything else is found by its content.
-        let here = actions(&runs)?;
-        if let Ok(mut document) = questions::impact(&here, target, &name) {
-            document.as_of = run.and(state).map(|entry| entry.info.run.clone());
-            return Ok(document);
+        let here = States::of(&history, &runs)?;
+        match questions::impact(&here, target, &name) {
+            Ok(mut document) => {
+                document.as_of = run.and(state).map(|entry| entry.info.run.clone());
+                return Ok(document);
+            }
+            Err(EngineError::NoRecord { .. }) => {}
+            Err(error) => return Err(error),
         }
         let found = question.find(target)?;
         // What is none of this pipeline's may be another's, as it is now.
-        let now = here.iter().flat_map(|action| action.outputs.values()).any(|output| output.digest == found.digest);
-        let (actions, as_of, note) = match found.elsewhere.as_deref().filter(|_| run.is_none() && !now) {
+        let now = here.gave(&found.digest)?;
+        let (there, as_of, note) = match found.elsewhere.as_deref().filter(|_| run.is_none() && !now) {
             Some(run) => {
                 let note =
                     format!("its content is not the current one: this is as of run {run}, which made or read it");
-                let entry = history.find(run)?;
-                (actions(&[entry])?, Some(run.to_owned()), Some(note))
+                (States::of(&history, &[history.find(run)?])?, Some(run.to_owned()), Some(note))
             }
             None => (here, run.and(state).map(|entry| entry.info.run.clone()), None),
         };
-        let mut document = questions::impact(&actions, target, &found.path)?;
+        let mut document = questions::impact(&there, target, &found.path)?;
         document.as_of = as_of;
         document.notes = found.notes.into_iter().chain(note).collect();
         Ok(document)

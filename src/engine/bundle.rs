@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::event::{Decision, Reason};
 use crate::export;
-use crate::lineage::Lineage;
+use crate::lineage::{Lineage, Loaded};
 use crate::map::whole_of;
 use crate::offline::Offline;
 use crate::questions::{self, Question};
@@ -149,7 +149,8 @@ impl Bundle {
     pub fn impact(&self, target: &str, here: &Path) -> Result<Lineage, EngineError> {
         let offline = Offline::new(self);
         let found = Question { state: &offline, root: here, past: false }.find(target)?;
-        let mut document = questions::impact(&offline.actions(), target, &found.path)?;
+        let actions = offline.actions();
+        let mut document = questions::impact(&Loaded::new(&actions), target, &found.path)?;
         document.notes = found.notes;
         document.as_of = Some(self.run.info.run.clone());
         Ok(document)

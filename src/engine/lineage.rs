@@ -1,6 +1,8 @@
 //! Questions over records: everything that produced an artifact, everything derived from one. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,10 +13,12 @@ use crate::digest::Digest;
 use crate::draw;
 use crate::error::EngineError;
 use crate::event::Decision;
+use crate::fast::FastMap;
 use crate::history::OutputRecord;
 use crate::key::KeyRecord;
 use crate::manifest::Manifest;
 use crate::map::{COLLECTOR, whole_of};
+use crate::origins::folders;
 use crate::runlog::ActionEntry;
 use crate::sandbox::Undeclared;
 use crate::survey::{Survey, declared};
@@ -64,7 +68,31 @@ pub struct Node {
     pub params: Option<Value>,
     /// Of an action, everything else recorded; not in canonical documents, which speak of no time and place.
     #[serde(flatten)]
-    pub details: Option<Box<Details>>,
+    pub details: Option<Shared>,
+}
+
+/// Details of an action, which a document and the records it was made from have in common.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shared(pub Arc<Details>);
+
+impl Deref for Shared {
+    type Target = Details;
+
+    fn deref(&self) -> &Details {
+        &self.0
+    }
+}
+
+impl Serialize for Shared {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Shared {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(Arc::new(Details::deserialize(deserializer)?)))
+    }
 }
 
 /// Everything recorded of an action beside its parameters and files.
@@ -148,6 +176,14 @@ pub struct Lineage {
 }
 
 impl Lineage {
+    /// Returns every edge as places in `nodes`.
+    pub fn places(&self) -> Vec<(usize, usize)> {
+        let places = self.nodes.iter().enumerate().map(|(place, node)| (node.id.as_str(), place));
+        let places: FastMap<&str, usize> = places.collect();
+        let place = |id: &String| places.get(id.as_str()).copied();
+        self.edges.iter().filter_map(|(from, to)| Some((place(from)?, place(to)?))).collect()
+    }
+
     /// Returns the document as a picture: sources, artifacts and actions told apart, the target marked.
     pub fn picture(&self) -> draw::Picture {
         let made: BTreeSet<&str> = self.edges.iter().map(|(_, to)| to.as_str()).collect();
@@ -198,14 +234,14 @@ pub struct ActionView {
     /// Named roots its inputs lay in; empty in canonical documents.
     pub roots: BTreeMap<String, String>,
     /// Everything else; `None` in canonical documents.
-    pub details: Option<Rc<Details>>,
+    pub details: Option<Shared>,
 }
 
 impl ActionView {
     /// Adds what the run asked about did with the stage.
     pub(crate) fn decided(self, decision: Decision) -> Self {
-        let details = self.details.map(Rc::unwrap_or_clone);
-        let details = details.map(|details| Rc::new(Details { decision: Some(decision), ..details }));
+        let details = self.details.map(|Shared(details)| Arc::unwrap_or_clone(details));
+        let details = details.map(|details| Shared(Arc::new(Details { decision: Some(decision), ..details })));
         Self { details, ..self }
     }
 }
@@ -242,7 +278,7 @@ impl From<ActionEntry> for ActionView {
             record: Rc::new(record),
             outputs: entry.outputs,
             roots: entry.roots,
-            details: Some(Rc::new(details)),
+            details: Some(Shared(Arc::new(details))),
         }
     }
 }
@@ -277,15 +313,18 @@ pub(crate) fn artifact_id(path: &str, digest: &Digest) -> String {
 /// Collects nodes and edges, each once.
 #[derive(Default)]
 struct Collector {
-    nodes: BTreeMap<String, Node>,
-    edges: BTreeSet<(String, String)>,
+    /// Id → place in `nodes`.
+    places: FastMap<String, usize>,
+    nodes: Vec<Node>,
+    /// By place; the same may be here again.
+    edges: Vec<(usize, usize)>,
 }
 
 impl Collector {
-    fn artifact(&mut self, path: &str, digest: &Digest, roots: &BTreeMap<String, String>) -> String {
-        let id = artifact_id(path, digest);
-        let node = self.nodes.entry(id.clone()).or_insert_with(|| Node {
-            id: id.clone(),
+    /// Adds an artifact; says whether it is new.
+    fn artifact(&mut self, path: &str, digest: &Digest, roots: &BTreeMap<String, String>) -> (usize, bool) {
+        let (place, new) = self.node(artifact_id(path, digest), |id| Node {
+            id,
             kind: NodeType::Artifact,
             path: Some(path.to_owned()),
             file: None,
@@ -297,66 +336,76 @@ impl Collector {
             params: None,
             details: None,
         });
+        let node = &mut self.nodes[place];
         if node.file.is_none()
             && let Some((root, relative)) = path.split_once(':')
-            && let Some(place) = roots.get(root)
+            && let Some(root) = roots.get(root)
         {
             let relative = whole_of(relative).unwrap_or(relative);
-            node.file = Some(format!("{}/{relative}", place.trim_end_matches('/')));
+            node.file = Some(format!("{}/{relative}", root.trim_end_matches('/')));
         }
-        id
+        (place, new)
     }
 
     /// Adds an action; says whether it is new.
-    fn action(&mut self, action: &ActionView) -> (String, bool) {
-        let id = format!("action:{}@{}", action.stage, action.key.short());
-        let new = !self.nodes.contains_key(&id);
-        if new {
-            let node = Node {
-                id: id.clone(),
-                kind: NodeType::Action,
-                path: None,
-                file: None,
-                digest: None,
-                stage: Some(action.stage.clone()),
-                key: Some(action.key),
-                run: action.run.clone(),
-                action: action.record.action(),
-                params: Some(action.record.params.clone()),
-                details: action.details.as_ref().map(|details| Box::new(Details::clone(details))),
-            };
-            self.nodes.insert(id.clone(), node);
+    fn action(&mut self, action: &ActionView) -> (usize, bool) {
+        self.node(format!("action:{}@{}", action.stage, action.key.short()), |id| Node {
+            id,
+            kind: NodeType::Action,
+            path: None,
+            file: None,
+            digest: None,
+            stage: Some(action.stage.clone()),
+            key: Some(action.key),
+            run: action.run.clone(),
+            action: action.record.action(),
+            params: Some(action.record.params.clone()),
+            details: action.details.clone(),
+        })
+    }
+
+    fn node(&mut self, id: String, make: impl FnOnce(String) -> Node) -> (usize, bool) {
+        if let Some(place) = self.places.get(&id) {
+            return (*place, false);
         }
-        (id, new)
+        let place = self.nodes.len();
+        self.nodes.push(make(id.clone()));
+        self.places.insert(id, place);
+        (place, true)
     }
 
     /// Returns nodes in the order of the data flow, ties by id.
     fn finish(self, target: &str) -> Lineage {
-        let mut left: BTreeMap<&str, usize> = self.nodes.keys().map(|id| (id.as_str(), 0)).collect();
-        let mut after: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (from, to) in &self.edges {
-            *left.entry(to).or_default() += 1;
-            after.entry(from).or_default().push(to);
-        }
-        let mut ready: BTreeSet<&str> = left.iter().filter(|(_, n)| **n == 0).map(|(id, _)| *id).collect();
-        let mut order = Vec::with_capacity(self.nodes.len());
-        while let Some(id) = ready.pop_first() {
-            order.push(id);
-            for next in after.get(id).into_iter().flatten() {
-                let count = left.get_mut(next).expect("edges join nodes");
-                *count -= 1;
-                if *count == 0 {
-                    ready.insert(next);
+        // From here on a node is its rank among the ids.
+        let mut by_id: Vec<usize> = (0..self.nodes.len()).collect();
+        by_id.sort_unstable_by(|a, b| self.nodes[*a].id.cmp(&self.nodes[*b].id));
+        let mut ranks = vec![0; by_id.len()];
+        by_id.iter().enumerate().for_each(|(rank, place)| ranks[*place] = rank);
+        let mut edges: Vec<(usize, usize)> = self.edges.iter().map(|(from, to)| (ranks[*from], ranks[*to])).collect();
+        edges.sort_unstable();
+        edges.dedup();
+        let mut left = vec![0_usize; by_id.len()];
+        edges.iter().for_each(|(_, to)| left[*to] += 1);
+        let mut ready: BinaryHeap<Reverse<usize>> = (0..left.len()).filter(|n| left[*n] == 0).map(Reverse).collect();
+        let mut order = Vec::with_capacity(left.len());
+        while let Some(Reverse(rank)) = ready.pop() {
+            order.push(rank);
+            let first = edges.partition_point(|(from, _)| *from < rank);
+            for (_, next) in edges[first..].iter().take_while(|(from, _)| *from == rank) {
+                left[*next] -= 1;
+                if left[*next] == 0 {
+                    ready.push(Reverse(*next));
                 }
             }
         }
-        let order: Vec<String> = order.into_iter().map(str::to_owned).collect();
-        let (mut nodes, edges) = (self.nodes, self.edges);
+        let id = |rank: usize| self.nodes[by_id[rank]].id.clone();
+        let edges = edges.into_iter().map(|(from, to)| (id(from), id(to))).collect();
+        let mut nodes: Vec<Option<Node>> = self.nodes.into_iter().map(Some).collect();
         Lineage {
             target: target.to_owned(),
             value: Value::Null,
-            nodes: order.iter().filter_map(|id| nodes.remove(id)).collect(),
-            edges: edges.into_iter().collect(),
+            nodes: order.into_iter().filter_map(|rank| nodes[by_id[rank]].take()).collect(),
+            edges,
             found: None,
             as_of: None,
             notes: Vec::new(),
@@ -371,41 +420,37 @@ impl Collector {
 pub fn upstream(records: &dyn Records, target: &str, path: &str, digest: &Digest) -> Result<Lineage, EngineError> {
     let mut found = Collector::default();
     let nowhere = BTreeMap::new();
-    let id = found.artifact(path, digest, &nowhere);
+    let (id, _) = found.artifact(path, digest, &nowhere);
     let mut pending = VecDeque::from([(path.to_owned(), *digest, id)]);
-    let mut seen = BTreeSet::new();
     while let Some((path, digest, id)) = pending.pop_front() {
-        if !seen.insert(id.clone()) {
-            continue;
-        }
         // A lineage document is made by the engine itself, from the artifact it speaks of; so is a piece of a file.
         if let Some(of) = path.strip_prefix("lineage:").or_else(|| whole_of(&path)) {
             if let Some(digest) = records.digest_of(of)? {
-                let source = found.artifact(of, &digest, &nowhere);
-                found.edges.insert((source.clone(), id));
-                pending.push_back((of.to_owned(), digest, source));
+                let (source, new) = found.artifact(of, &digest, &nowhere);
+                found.edges.push((source, id));
+                pending.extend(new.then(|| (of.to_owned(), digest, source)));
             }
             continue;
         }
         let Some(action) = records.maker(&path, &digest)? else { continue };
         let (made_by, new) = found.action(&action);
-        found.edges.insert((made_by.clone(), id));
+        found.edges.push((made_by, id));
         if new && action.record.kind.as_deref() == Some(COLLECTOR) {
             // What a mapped stage gives is what its items made.
             for output in action.outputs.values() {
                 let Some(files) = records.files(&output.path, &output.digest)? else { continue };
                 for (relative, fact) in &files.files {
                     let file = format!("{}{relative}", output.path);
-                    let file_id = found.artifact(&file, &fact.digest, &nowhere);
-                    found.edges.insert((file_id.clone(), made_by.clone()));
-                    pending.push_back((file, fact.digest, file_id));
+                    let (made, new) = found.artifact(&file, &fact.digest, &nowhere);
+                    found.edges.push((made, made_by));
+                    pending.extend(new.then_some((file, fact.digest, made)));
                 }
             }
         } else if new {
             for (input, digest) in action.record.inputs.values().flatten().flatten() {
-                let input_id = found.artifact(input, digest, &action.roots);
-                found.edges.insert((input_id.clone(), made_by.clone()));
-                pending.push_back((input.clone(), *digest, input_id));
+                let (read, new) = found.artifact(input, digest, &action.roots);
+                found.edges.push((read, made_by));
+                pending.extend(new.then(|| (input.clone(), *digest, read)));
             }
         }
     }
@@ -418,67 +463,106 @@ pub fn overlaps(a: &str, b: &str) -> bool {
     a == b || (a.ends_with('/') && b.starts_with(a)) || (b.ends_with('/') && a.starts_with(b))
 }
 
-/// Returns everything derived from an artifact, given all actions of a state; `None` if none read or made it.
-pub fn downstream(actions: &[ActionView], target: &str) -> Option<Lineage> {
-    let mut found = Collector::default();
-    let mut readers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (number, action) in actions.iter().enumerate() {
-        for input in action.record.inputs.values().flatten().flat_map(BTreeMap::keys) {
-            readers.entry(input.trim_start_matches("lineage:")).or_default().push(number);
+/// Returns whether an action reads an artifact, part of it, its lineage, or a folder around it.
+pub(crate) fn reads(action: &ActionView, path: &str) -> bool {
+    let mut read = action.record.inputs.values().flatten().flat_map(BTreeMap::keys);
+    read.any(|input| overlaps(input.trim_start_matches("lineage:"), path))
+}
+
+/// A state, as what follows from its artifacts is asked.
+pub(crate) trait Followers {
+    /// Returns the actions that read an artifact, part of it, its lineage, or a folder around it.
+    fn readers(&self, path: &str) -> Result<Vec<Rc<ActionView>>, EngineError>;
+
+    /// Returns the first output that is an artifact, lies in it, or is a folder around it.
+    fn made(&self, path: &str) -> Result<Option<(String, Digest)>, EngineError>;
+
+    /// Returns whether an action writes exactly this path.
+    fn writes(&self, path: &str) -> Result<bool, EngineError>;
+}
+
+/// A state whose actions are all at hand.
+pub(crate) struct Loaded<'a> {
+    actions: &'a [Rc<ActionView>],
+    /// Input → actions that read it.
+    readers: BTreeMap<&'a str, Vec<usize>>,
+}
+
+impl<'a> Loaded<'a> {
+    pub(crate) fn new(actions: &'a [Rc<ActionView>]) -> Self {
+        let mut readers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (number, action) in actions.iter().enumerate() {
+            for input in action.record.inputs.values().flatten().flat_map(BTreeMap::keys) {
+                readers.entry(input.trim_start_matches("lineage:")).or_default().push(number);
+            }
         }
+        Self { actions, readers }
     }
-    let reading = |path: &str| -> Vec<(String, usize)> {
-        let mut all = Vec::new();
+
+    fn outputs(&self) -> impl Iterator<Item = &OutputRecord> {
+        self.actions.iter().flat_map(|action| action.outputs.values())
+    }
+}
+
+impl Followers for Loaded<'_> {
+    fn readers(&self, path: &str) -> Result<Vec<Rc<ActionView>>, EngineError> {
         // Inputs that are the path or lie in it, then inputs that are a folder around it.
-        for (input, numbers) in readers.range(path..).take_while(|(input, _)| input.starts_with(path)) {
-            all.extend(numbers.iter().filter(|_| overlaps(input, path)).map(|n| ((*input).to_owned(), *n)));
-        }
-        for (at, _) in path.trim_end_matches('/').match_indices('/') {
-            let folder = &path[..=at];
-            all.extend(readers.get(folder).into_iter().flatten().map(|n| (folder.to_owned(), *n)));
-        }
-        all
-    };
-    let path = if actions.iter().flat_map(|a| a.outputs.values()).any(|o| o.path == format!("{target}/")) {
-        format!("{target}/")
-    } else {
-        target.to_owned()
-    };
-    let made = actions.iter().flat_map(|a| a.outputs.values()).find(|o| overlaps(&o.path, &path));
-    if made.is_none() && reading(&path).is_empty() {
-        return None;
+        let inside = self.readers.range(path..).take_while(|(input, _)| input.starts_with(path));
+        let inside = inside.filter(|(input, _)| overlaps(input, path)).flat_map(|(_, numbers)| numbers);
+        let around = folders(path).filter_map(|folder| self.readers.get(folder)).flatten();
+        let numbers: BTreeSet<usize> = inside.chain(around).copied().collect();
+        Ok(numbers.into_iter().map(|number| Rc::clone(&self.actions[number])).collect())
     }
-    let mut placed: BTreeMap<String, String> = BTreeMap::new();
+
+    fn made(&self, path: &str) -> Result<Option<(String, Digest)>, EngineError> {
+        let made = self.outputs().find(|output| overlaps(&output.path, path));
+        Ok(made.map(|output| (output.path.clone(), output.digest)))
+    }
+
+    fn writes(&self, path: &str) -> Result<bool, EngineError> {
+        Ok(self.outputs().any(|output| output.path == path))
+    }
+}
+
+/// Returns everything derived from an artifact of a state; `None` if no action read or made it.
+///
+/// # Errors
+/// Records cannot be read.
+pub(crate) fn downstream(state: &dyn Followers, target: &str) -> Result<Option<Lineage>, EngineError> {
+    let mut found = Collector::default();
+    let folder = format!("{target}/");
+    let path = if state.writes(&folder)? { folder } else { target.to_owned() };
+    let mut placed: BTreeMap<String, usize> = BTreeMap::new();
     let mut pending = VecDeque::from([path.clone()]);
-    let mut seen = BTreeSet::from([path]);
+    let mut seen = BTreeSet::from([path.clone()]);
     while let Some(path) = pending.pop_front() {
-        for (_, number) in reading(&path) {
-            let action = &actions[number];
-            let (id, _) = found.action(action);
+        for action in state.readers(&path)? {
+            let (id, _) = found.action(&action);
             for (input, digest) in action.record.inputs.values().flatten().flatten() {
                 if overlaps(input.trim_start_matches("lineage:"), &path) {
-                    let node = found.artifact(input, digest, &action.roots);
+                    let (node, _) = found.artifact(input, digest, &action.roots);
                     // Part of a folder, or the folder around a part.
                     if let (true, Some(whole)) = (*input != path, placed.get(&path)) {
-                        found.edges.insert((whole.clone(), node.clone()));
+                        found.edges.push((*whole, node));
                     }
-                    found.edges.insert((node, id.clone()));
+                    found.edges.push((node, id));
                 }
             }
             for output in action.outputs.values() {
-                let made = found.artifact(&output.path, &output.digest, &action.roots);
-                placed.insert(output.path.clone(), made.clone());
-                found.edges.insert((id.clone(), made));
+                let (made, _) = found.artifact(&output.path, &output.digest, &action.roots);
+                placed.insert(output.path.clone(), made);
+                found.edges.push((id, made));
                 if seen.insert(output.path.clone()) {
                     pending.push_back(output.path.clone());
                 }
             }
         }
     }
-    if let (true, Some(made)) = (found.nodes.is_empty(), made) {
-        found.artifact(&made.path, &made.digest, &BTreeMap::new());
+    if found.nodes.is_empty() {
+        let Some((made, digest)) = state.made(&path)? else { return Ok(None) };
+        found.artifact(&made, &digest, &BTreeMap::new());
     }
-    Some(found.finish(target))
+    Ok(Some(found.finish(target)))
 }
 
 /// The state of a survey as records.

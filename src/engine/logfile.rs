@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use serde::Deserialize;
 
@@ -13,10 +14,42 @@ use crate::runlog::{self, ActionEntry, RunEntry};
 /// How much is read at once: most entries are shorter.
 const CHUNK: usize = 4096;
 
+/// How much is kept of the log around the last entry, where the one before was near.
+const WINDOW: usize = 64 << 10;
+
 /// The run log of a project.
 pub struct LogFile {
     path: PathBuf,
     file: Option<File>,
+    window: Mutex<Window>,
+}
+
+/// A part of the log that was read. Stages that depend on each other are logged close together: a long lineage then
+/// costs one read for many entries.
+#[derive(Default)]
+struct Window {
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window {
+    /// Returns the whole line that begins at `offset`, if it is here.
+    fn line(&self, offset: u64) -> Option<&[u8]> {
+        let from = usize::try_from(offset.checked_sub(self.start)?).ok()?;
+        let rest = self.bytes.get(from..)?;
+        Some(&rest[..rest.iter().position(|byte| *byte == b'\n')?])
+    }
+
+    /// Moves to where a line is, whichever way the lines before lay.
+    fn move_to(&mut self, offset: u64, file: &File) -> io::Result<()> {
+        let near = offset.abs_diff(self.start) <= 2 * WINDOW as u64;
+        let back = if near && offset < self.start { (WINDOW - 4 * CHUNK) as u64 } else { 0 };
+        self.start = offset.saturating_sub(back);
+        self.bytes.resize(if near { WINDOW } else { CHUNK }, 0);
+        let read = file.read_at(&mut self.bytes, self.start);
+        self.bytes.truncate(*read.as_ref().unwrap_or(&0));
+        read.map(|_| ())
+    }
 }
 
 #[derive(Deserialize)]
@@ -36,7 +69,7 @@ impl LogFile {
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(EngineError::io("read", &path)(e)),
         };
-        Ok(Self { path, file })
+        Ok(Self { path, file, window: Mutex::default() })
     }
 
     /// Reads the line that begins at `offset`, without its newline.
@@ -67,7 +100,18 @@ impl LogFile {
     }
 
     fn entry<T: for<'de> Deserialize<'de>>(&self, offset: u64, what: &str) -> Result<T, EngineError> {
-        serde_json::from_slice(&self.line(offset)?).map_err(|e| {
+        // Threads that ask at once do not wait for each other.
+        let mut window = self.window.try_lock().ok();
+        if let (Some(window), Some(file)) = (window.as_deref_mut(), &self.file)
+            && window.line(offset).is_none()
+        {
+            window.move_to(offset, file).map_err(EngineError::io("read", &self.path))?;
+        }
+        let entry = match window.as_ref().and_then(|window| window.line(offset)) {
+            Some(line) => serde_json::from_slice(line),
+            None => serde_json::from_slice(&self.line(offset)?),
+        };
+        entry.map_err(|e| {
             let why = format!("the entry at byte {offset} is no {what}: {e}");
             EngineError::io("read", &self.path)(io::Error::new(io::ErrorKind::InvalidData, why))
         })

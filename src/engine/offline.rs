@@ -56,9 +56,9 @@ impl<'b> Offline<'b> {
     }
 
     /// Returns the actions of the state.
-    pub(crate) fn actions(&self) -> Vec<ActionView> {
+    pub(crate) fn actions(&self) -> Vec<Rc<ActionView>> {
         let here = self.actions.iter().zip(&self.here).filter(|(_, here)| **here);
-        here.map(|(action, _)| ActionView::clone(action)).collect()
+        here.map(|(action, _)| Rc::clone(action)).collect()
     }
 
     /// Returns actions (of the state, or all, the latest first) with the output that is or holds a path.

@@ -2,7 +2,7 @@
 //! read it; for a key, its actions. Derived from the log and rebuildable at any time; brought up to it by the first
 //! question after a run, so that a run writes nothing more than before.
 //!
-//! File `cache/origins`, sealed: a magic, how much of the log is covered, and four tables of rows (first eight bytes of
+//! File `cache/origins`, sealed: a magic, how much of the log is covered, and six tables of rows (first eight bytes of
 //! a digest, place in the log), sorted. What a row says is checked against the entry it leads to, so rows are short.
 
 use std::collections::BTreeMap;
@@ -15,11 +15,11 @@ use crate::compiled::{unsealed, write_sealed};
 use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::index::Covered;
-use crate::map::COLLECTOR;
+use crate::map::{COLLECTOR, whole_of};
 use crate::runlog;
 use crate::store::Store;
 
-const MAGIC: &[u8; 8] = b"LWORIG1\n";
+const MAGIC: &[u8; 8] = b"LWORIG2\n";
 /// Reading fewer bytes of the log than this at every question is cheaper than writing the file.
 const REWRITE_FROM: u64 = 64 << 10;
 
@@ -32,6 +32,11 @@ pub(crate) struct Origins {
     made: Vec<Row>,
     /// Path → actions that read it.
     read: Vec<Row>,
+    /// Folder → actions that wrote something in it.
+    made_in: Vec<Row>,
+    /// File, piece or folder → actions that read it, a piece of it, its lineage, or something in it; and by another word
+    /// those that read a folder as a whole.
+    read_in: Vec<Row>,
     /// Content of outputs, of files in output folders, and of inputs → actions.
     contents: Vec<Row>,
     /// Key → actions.
@@ -88,8 +93,8 @@ impl Origins {
         }
         if let Some(line) = last {
             let len = line.offset + line.bytes.len() as u64 + 1;
-            for table in [&mut origins.made, &mut origins.read, &mut origins.contents, &mut origins.keys] {
-                table.sort();
+            for table in origins.tables_mut() {
+                table.sort_unstable();
                 table.dedup();
             }
             if len - from >= REWRITE_FROM {
@@ -101,12 +106,22 @@ impl Origins {
         Ok(origins)
     }
 
+    fn tables(&self) -> [&Vec<Row>; 6] {
+        [&self.made, &self.read, &self.made_in, &self.read_in, &self.contents, &self.keys]
+    }
+
+    fn tables_mut(&mut self) -> [&mut Vec<Row>; 6] {
+        let Self { made, read, made_in, read_in, contents, keys } = self;
+        [made, read, made_in, read_in, contents, keys]
+    }
+
     fn add(&mut self, at: u64, action: &Action, store: &Store) {
         self.keys.push((word(&action.key), at));
         // Its items say what is in the folder of a mapped stage.
         let collector = action.record.kind.as_deref() == Some(COLLECTOR);
         for output in action.outputs.values() {
             self.made.push((path_word(&output.path), at));
+            self.made_in.extend(folders(&output.path).map(|folder| (path_word(folder), at)));
             self.contents.push((word(&output.digest), at));
             if output.path.ends_with('/')
                 && !collector
@@ -115,14 +130,21 @@ impl Origins {
                 self.contents.extend(manifest.files.values().map(|fact| (word(&fact.digest), at)));
             }
         }
-        for (path, digest) in action.record.inputs.values().flatten().flatten().filter(|_| !collector) {
-            self.read.push((path_word(path), at));
-            self.contents.push((word(digest), at));
+        for (path, digest) in action.record.inputs.values().flatten().flatten() {
+            let of = path.trim_start_matches("lineage:");
+            let file = whole_of(of);
+            let parts = std::iter::once(of).chain(file).chain(folders(file.unwrap_or(of)));
+            self.read_in.extend(parts.map(|part| (path_word(part), at)));
+            self.read_in.extend(of.ends_with('/').then(|| (whole_word(of), at)));
+            if !collector {
+                self.read.push((path_word(path), at));
+                self.contents.push((word(digest), at));
+            }
         }
     }
 
     fn encode(&self, covered: &Covered) -> Vec<u8> {
-        let tables = [&self.made, &self.read, &self.contents, &self.keys];
+        let tables = self.tables();
         let mut bytes = Vec::with_capacity(128 + tables.iter().map(|table| table.len() * 16).sum::<usize>());
         bytes.extend_from_slice(MAGIC);
         for number in [covered.len, covered.lines, covered.last] {
@@ -150,7 +172,7 @@ impl Origins {
             last: number(numbers, 2)?,
             head: Digest::from(*head),
         };
-        let (counts, mut rest) = rest.split_at_checked(32)?;
+        let (counts, mut rest) = rest.split_at_checked(48)?;
         let mut table = |n: usize| {
             let (rows, after) = rest.split_at_checked(usize::try_from(number(counts, n)?).ok()?.checked_mul(16)?)?;
             rest = after;
@@ -158,28 +180,43 @@ impl Origins {
             let half = |row: &[u8; 16], n: usize| number(row, n).unwrap_or_default();
             Some(rows.iter().map(|row| (half(row, 0), half(row, 1))).collect::<Vec<Row>>())
         };
-        let origins = Self { made: table(0)?, read: table(1)?, contents: table(2)?, keys: table(3)? };
+        let mut origins = Self::default();
+        for (n, place) in origins.tables_mut().into_iter().enumerate() {
+            *place = table(n)?;
+        }
         Some((covered, origins))
     }
 
     /// Returns where the actions are that may have written a path, in the order of the log.
     pub(crate) fn made(&self, path: &str) -> Vec<u64> {
-        find(&self.made, path_word(path), path_word(path))
+        find(&self.made, path_word(path))
     }
 
     /// Returns where the actions are that may have read a path.
     pub(crate) fn read(&self, path: &str) -> Vec<u64> {
-        find(&self.read, path_word(path), path_word(path))
+        find(&self.read, path_word(path))
+    }
+
+    /// Returns where the actions are that may have written something in a folder.
+    pub(crate) fn made_in(&self, folder: &str) -> Vec<u64> {
+        find(&self.made_in, path_word(folder))
+    }
+
+    /// Returns where the actions are that may have read a file or a folder, part of it, its lineage, or a folder around it.
+    pub(crate) fn readers(&self, path: &str) -> Vec<u64> {
+        let mut places = find(&self.read_in, path_word(path));
+        folders(path).for_each(|folder| places.append(&mut find(&self.read_in, whole_word(folder))));
+        places
     }
 
     /// Returns where the actions are that may have given or read this content.
     pub(crate) fn content(&self, digest: &Digest) -> Vec<u64> {
-        find(&self.contents, word(digest), word(digest))
+        find(&self.contents, word(digest))
     }
 
     /// Returns where the actions of a key may be.
     pub(crate) fn key(&self, key: &Digest) -> Vec<u64> {
-        find(&self.keys, word(key), word(key))
+        find(&self.keys, word(key))
     }
 
     /// Returns where actions may be whose key or content begins with these hexadecimal digits, the latest of each.
@@ -196,9 +233,14 @@ impl Origins {
     }
 }
 
-fn find(table: &[Row], low: u64, high: u64) -> Vec<u64> {
-    let from = table.partition_point(|row| row.0 < low);
-    table[from..].iter().take_while(|row| row.0 <= high).map(|row| row.1).collect()
+/// Returns the folders around a path, each with its slash, the outermost first.
+pub(crate) fn folders(path: &str) -> impl Iterator<Item = &str> {
+    path.trim_end_matches('/').match_indices('/').map(|(at, _)| &path[..=at])
+}
+
+fn find(table: &[Row], word: u64) -> Vec<u64> {
+    let from = table.partition_point(|row| row.0 < word);
+    table[from..].iter().take_while(|row| row.0 == word).map(|row| row.1).collect()
 }
 
 fn word(digest: &Digest) -> u64 {
@@ -207,6 +249,11 @@ fn word(digest: &Digest) -> u64 {
 
 fn path_word(path: &str) -> u64 {
     word(&Digest::of_bytes(path.as_bytes()))
+}
+
+/// The word of a folder where it is read as a whole.
+fn whole_word(folder: &str) -> u64 {
+    path_word(&format!("{folder}\0"))
 }
 
 #[cfg(test)]
@@ -230,6 +277,7 @@ mod tests {
                 let entry = action(&format!("s{n}"), n as u64);
                 assert_eq!(origins.made(&format!("out/s{n}")), [*at]);
                 assert_eq!(origins.key(&entry.key), [*at]);
+                assert_eq!(origins.made_in("out/"), places);
                 assert_eq!(origins.content(&entry.outputs["o"].digest), [*at]);
                 assert_eq!(origins.beginning(&entry.key.to_string()[..14]), [*at]);
             }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::carried;
 use crate::digest::Digest;
 use crate::error::EngineError;
-use crate::lineage::{self, ActionView, Lineage, Records};
+use crate::lineage::{self, ActionView, Followers, Lineage, Records};
 use crate::publish::{hash_directory, hash_file};
 use crate::suggest::did_you_mean;
 
@@ -335,13 +335,16 @@ fn best(places: Vec<Place>, path: &str) -> Option<Place> {
     places.into_iter().enumerate().max_by_key(|(number, place)| rank(*number, place)).map(|(_, place)| place)
 }
 
-/// Returns everything that follows from a target in a state, given its actions.
+/// Returns everything that follows from a target in a state.
 ///
 /// # Errors
-/// None of the actions made or read it.
-pub(crate) fn impact(actions: &[ActionView], target: &str, path: &str) -> Result<Lineage, EngineError> {
+/// No action of it made or read it; records cannot be read.
+pub(crate) fn impact(state: &dyn Followers, target: &str, path: &str) -> Result<Lineage, EngineError> {
     let folder = format!("{}/", path.trim_end_matches('/'));
-    let found = lineage::downstream(actions, path).or_else(|| lineage::downstream(actions, &folder));
+    let found = match lineage::downstream(state, path)? {
+        None => lineage::downstream(state, &folder)?,
+        found => found,
+    };
     let mut found = found.ok_or_else(|| EngineError::NoRecord {
         target: target.to_owned(),
         help: "no recorded action made or read it".to_owned(),

@@ -4,7 +4,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::digest::Digest;
 use crate::error::EngineError;
@@ -12,11 +12,11 @@ use crate::event::Decision;
 use crate::fast::FastMap;
 use crate::history::{RunDetail, RunInfo, StageOutcome};
 use crate::index::Index;
-use crate::lineage::{ActionView, Records};
+use crate::lineage::{ActionView, Followers, Records, overlaps, reads};
 use crate::logfile::LogFile;
 use crate::manifest::Manifest;
 use crate::map::COLLECTOR;
-use crate::origins::Origins;
+use crate::origins::{Origins, folders};
 use crate::questions::{Place, State};
 use crate::runlog::RunEntry;
 use crate::runmap::{self, RunMap};
@@ -36,6 +36,7 @@ pub struct History {
     pub index: Index,
     /// The log.
     pub log: LogFile,
+    origins: OnceLock<Origins>,
 }
 
 impl History {
@@ -47,7 +48,15 @@ impl History {
         let (index, _) = Index::open(cache)?;
         let store = Store::new(cache, &cache.join("tmp"), Link::Auto);
         let log = LogFile::open(cache)?;
-        Ok(Self { root: root.to_path_buf(), cache: cache.to_path_buf(), store, index, log })
+        let origins = OnceLock::new();
+        Ok(Self { root: root.to_path_buf(), cache: cache.to_path_buf(), store, index, log, origins })
+    }
+
+    fn origins(&self) -> Result<&Origins, EngineError> {
+        if self.origins.get().is_none() {
+            let _ = self.origins.set(Origins::open(&self.cache, &self.store)?);
+        }
+        Ok(self.origins.get().expect("set just now"))
     }
 
     /// Returns all runs, oldest first.
@@ -234,8 +243,8 @@ pub struct RunRecords<'h> {
     history: &'h History,
     map: StateMap<'h>,
     roots: BTreeMap<String, String>,
-    origins: OnceCell<Origins>,
-    actions: RefCell<FastMap<u64, Rc<ActionView>>>,
+    /// By place: the action, and whether it is of this state.
+    actions: RefCell<FastMap<u64, (Rc<ActionView>, bool)>>,
     manifests: RefCell<FastMap<Digest, Option<Arc<Manifest>>>>,
 }
 
@@ -252,31 +261,32 @@ impl<'h> RunRecords<'h> {
             history,
             map,
             roots: run.map(|run| run.roots.clone()).unwrap_or_default(),
-            origins: OnceCell::new(),
             actions: RefCell::default(),
             manifests: RefCell::default(),
         })
     }
 
     fn origins(&self) -> Result<&Origins, EngineError> {
-        if self.origins.get().is_none() {
-            let _ = self.origins.set(Origins::open(&self.history.cache, &self.history.store)?);
-        }
-        Ok(self.origins.get().expect("set just now"))
+        self.history.origins()
     }
 
-    /// Reads an action, once; with what the run asked about did with it.
     fn action(&self, at: u64) -> Result<Rc<ActionView>, EngineError> {
-        if let Some(action) = self.actions.borrow().get(&at) {
-            return Ok(Rc::clone(action));
+        Ok(self.known(at)?.0)
+    }
+
+    /// Reads an action, once; with what the run asked about did with it. Says whether it is of this state.
+    fn known(&self, at: u64) -> Result<(Rc<ActionView>, bool), EngineError> {
+        if let Some(known) = self.actions.borrow().get(&at) {
+            return Ok(known.clone());
         }
-        let mut action = ActionView::from(self.history.log.action(at)?);
-        if let Some((_, decision)) = self.map.entry(&action.stage)?.filter(|(here, _)| *here == at) {
-            action = action.decided(decision);
-        }
-        let action = Rc::new(action);
-        self.actions.borrow_mut().insert(at, Rc::clone(&action));
-        Ok(action)
+        let action = ActionView::from(self.history.log.action(at)?);
+        let decision = self.map.entry(&action.stage)?.filter(|(here, _)| *here == at).map(|(_, decision)| decision);
+        let known = match decision {
+            Some(decision) => (Rc::new(action.decided(decision)), true),
+            None => (Rc::new(action), false),
+        };
+        self.actions.borrow_mut().insert(at, known.clone());
+        Ok(known)
     }
 
     fn manifest(&self, digest: &Digest) -> Option<Arc<Manifest>> {
@@ -300,7 +310,7 @@ impl<'h> RunRecords<'h> {
         }
         let mut found = Vec::new();
         for at in latest {
-            if self.map.entry(&self.action(*at)?.stage)?.is_some_and(|(here, _)| here == *at) {
+            if self.known(*at)?.1 {
                 found.push(*at);
             }
         }
@@ -310,7 +320,11 @@ impl<'h> RunRecords<'h> {
     /// Returns that of the places (ascending) which is of this state and of the same stage as the latest.
     fn of_same_stage(&self, places: &[u64]) -> Result<Option<u64>, EngineError> {
         let Some(latest) = places.last() else { return Ok(None) };
-        let entry = self.map.entry(&self.action(*latest)?.stage)?;
+        let (action, here) = self.known(*latest)?;
+        if here {
+            return Ok(Some(*latest));
+        }
+        let entry = self.map.entry(&action.stage)?;
         Ok(entry.map(|(at, _)| at).filter(|at| places.binary_search(at).is_ok()))
     }
 
@@ -357,6 +371,23 @@ impl<'h> RunRecords<'h> {
             }
         }
         Ok(None)
+    }
+
+    /// Returns the path as it is recorded and its content, given the output that is or holds it.
+    fn content_of(&self, path: &str, OutputAt { action, slot, inside }: &OutputAt) -> Option<(String, Digest)> {
+        let output = &action.outputs[slot];
+        // A path in a root stays as it is written.
+        let written = |directory: bool| match path.contains(':') {
+            true => format!("{}{}", path.trim_end_matches('/'), if directory { "/" } else { "" }),
+            false => output.path.clone(),
+        };
+        let Some(inside) = inside else { return Some((written(output.is_directory()), output.digest)) };
+        let manifest = self.manifest(&output.digest)?;
+        if let Some(fact) = manifest.files.get(inside) {
+            return Some((path.trim_end_matches('/').to_owned(), fact.digest));
+        }
+        let part = manifest.below(inside);
+        (!part.files.is_empty()).then(|| (format!("{}/", path.trim_end_matches('/')), part.digest()))
     }
 
     /// Looks in the whole log for the latest action that gave `path` this content: where it is.
@@ -427,6 +458,60 @@ impl<'h> RunRecords<'h> {
     }
 }
 
+/// The states several runs left together: the last of every pipeline. What follows from an artifact may be another's.
+pub(crate) struct States<'h>(Vec<RunRecords<'h>>);
+
+impl<'h> States<'h> {
+    /// Opens the states that runs left.
+    pub(crate) fn of(history: &'h History, runs: &[RunEntry]) -> Result<Self, EngineError> {
+        runs.iter().map(|run| RunRecords::of(history, Some(run))).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Returns whether an action made this content as a whole output.
+    pub(crate) fn gave(&self, digest: &Digest) -> Result<bool, EngineError> {
+        let gives = |action: &ActionView| action.outputs.values().any(|output| output.digest == *digest);
+        Ok(self.actions(|origins| origins.content(digest))?.iter().any(|action| gives(action)))
+    }
+
+    /// Returns those of the actions at some places that are of a state, in the order of pipelines and stages.
+    fn actions(&self, places: impl Fn(&Origins) -> Vec<u64>) -> Result<Vec<Rc<ActionView>>, EngineError> {
+        let mut all = Vec::new();
+        for records in &self.0 {
+            let mut places = places(records.origins()?);
+            places.sort_unstable();
+            places.dedup();
+            let places = records.in_state(&places)?.into_iter();
+            let mut actions = places.map(|at| records.action(at)).collect::<Result<Vec<_>, _>>()?;
+            actions.sort_by(|a, b| a.stage.cmp(&b.stage));
+            all.append(&mut actions);
+        }
+        Ok(all)
+    }
+}
+
+impl Followers for States<'_> {
+    fn readers(&self, path: &str) -> Result<Vec<Rc<ActionView>>, EngineError> {
+        let mut found = self.actions(|origins| origins.readers(path))?;
+        found.retain(|action| reads(action, path));
+        Ok(found)
+    }
+
+    fn made(&self, path: &str) -> Result<Option<(String, Digest)>, EngineError> {
+        let found = self.actions(|origins| {
+            let mut places = origins.made_in(path);
+            folders(path).chain([path]).for_each(|whole| places.append(&mut origins.made(whole)));
+            places
+        })?;
+        let mut outputs = found.iter().flat_map(|action| action.outputs.values());
+        Ok(outputs.find(|output| overlaps(&output.path, path)).map(|output| (output.path.clone(), output.digest)))
+    }
+
+    fn writes(&self, path: &str) -> Result<bool, EngineError> {
+        let found = self.actions(|origins| origins.made(path))?;
+        Ok(found.iter().flat_map(|action| action.outputs.values()).any(|output| output.path == path))
+    }
+}
+
 /// Returns the slot by which an action writes exactly this path.
 fn writes(action: Rc<ActionView>, path: &str) -> Option<(Rc<ActionView>, String)> {
     let slot = action.outputs.iter().find(|(_, output)| output.path == path).map(|(slot, _)| slot.clone())?;
@@ -439,10 +524,10 @@ impl Records for RunRecords<'_> {
     }
 
     fn maker(&self, path: &str, digest: &Digest) -> Result<Option<Rc<ActionView>>, EngineError> {
-        if self.recorded(path)?.is_some_and(|(_, recorded)| recorded == *digest)
-            && let Some(OutputAt { action, .. }) = self.output_at(path)?
+        if let Some(output) = self.output_at(path)?
+            && self.content_of(path, &output).is_some_and(|(_, recorded)| recorded == *digest)
         {
-            return Ok(Some(action));
+            return Ok(Some(output.action));
         }
         self.elsewhere(path, digest)?.map(|at| self.action(at)).transpose()
     }
@@ -458,20 +543,7 @@ impl Records for RunRecords<'_> {
 
 impl State for RunRecords<'_> {
     fn recorded(&self, path: &str) -> Result<Option<(String, Digest)>, EngineError> {
-        let Some(OutputAt { action, slot, inside }) = self.output_at(path)? else { return Ok(None) };
-        let output = &action.outputs[&slot];
-        // A path in a root stays as it is written.
-        let written = |directory: bool| match path.contains(':') {
-            true => format!("{}{}", path.trim_end_matches('/'), if directory { "/" } else { "" }),
-            false => output.path.clone(),
-        };
-        let Some(inside) = inside else { return Ok(Some((written(output.is_directory()), output.digest))) };
-        let Some(manifest) = self.manifest(&output.digest) else { return Ok(None) };
-        if let Some(fact) = manifest.files.get(&inside) {
-            return Ok(Some((path.trim_end_matches('/').to_owned(), fact.digest)));
-        }
-        let part = manifest.below(&inside);
-        Ok((!part.files.is_empty()).then(|| (format!("{}/", path.trim_end_matches('/')), part.digest())))
+        Ok(self.output_at(path)?.and_then(|output| self.content_of(path, &output)))
     }
 
     fn read_by_some(&self, path: &str) -> Result<Option<(String, Digest)>, EngineError> {

@@ -68,8 +68,12 @@ impl Screen {
 
     /// Writes a value to stdout, indented, with a line end.
     pub(crate) fn json<T: serde::Serialize>(&self, value: &T) -> Result<(), Failure> {
-        let text = serde_json::to_string_pretty(value).map_err(|e| Failure::bug(e.to_string()))?;
-        self.data(&format!("{text}\n"))
+        let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        serde_json::to_writer_pretty(&mut out, value).map_err(|error| match error.is_io() {
+            true => Failure::from_stdout(error.into()),
+            false => Failure::bug(error.to_string()),
+        })?;
+        out.write_all(b"\n").and_then(|()| out.flush()).map_err(Failure::from_stdout)
     }
 
     /// Tells the user something on stderr, unless `-q` or `--json`.

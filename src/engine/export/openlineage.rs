@@ -179,29 +179,33 @@ impl Export<'_> {
     /// Returns OpenLineage events, one a line: the run begins, each stage begins and ends, the run ends.
     pub fn openlineage(&self) -> String {
         let info = &self.bundle.run.info;
-        let mut lines = Vec::new();
+        let mut text = String::new();
+        let mut tell = |event: Map<String, Value>| {
+            text += &serde_json::to_string(&event).expect("an event has string keys");
+            text.push('\n');
+        };
         let own_job = own_job(self.project, &info.pipeline);
         let id = run_id(&info.run, None);
         let mut facets = object([("processing_engine", engine_facet(env!("CARGO_PKG_VERSION")))]);
-        lines.push(event("START", &info.started, (&id, &facets), &own_job));
+        tell(event("START", &info.started, (&id, &facets), &own_job));
         // Actions that made what the run's stages read, in other runs or pipelines.
         let here: BTreeSet<usize> = self.bundle.stages.values().filter_map(|stage| stage.action).collect();
         for (number, action) in self.bundle.actions.iter().enumerate() {
             if !here.contains(&number) {
-                lines.extend(self.stage_events(&action.stage, None, Some(action)));
+                self.stage_events(&action.stage, None, Some(action)).into_iter().for_each(&mut tell);
             }
         }
         let mut stages: Vec<(&String, &BundleStage)> = self.bundle.stages.iter().collect();
         stages.sort_by_key(|(name, stage)| (stage.action, (*name).clone()));
         for (name, stage) in stages {
             let action = stage.action.and_then(|number| self.bundle.actions.get(number));
-            lines.extend(self.stage_events(name, Some(stage), action));
+            self.stage_events(name, Some(stage), action).into_iter().for_each(&mut tell);
         }
         facets.insert("logweir_run".to_owned(), counts_facet(info));
         facets.insert("logweir_bundle".to_owned(), own(object([("document", self.document().into())])));
         let state = outcome(info, &failed_stages(self.bundle), &mut facets);
-        lines.push(event(state, &info.finished, (&id, &facets), &own_job));
-        lines.iter().fold(String::new(), |text, line| text + &json!(line).to_string() + "\n")
+        tell(event(state, &info.finished, (&id, &facets), &own_job));
+        text
     }
 
     /// The beginning and the end of one stage.

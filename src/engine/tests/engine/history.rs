@@ -1,6 +1,7 @@
 //! Effects, frozen stages, lineage, impact, runs, why, plans, locks of two pipelines.
 
 use std::fs;
+use std::sync::Arc;
 
 use logweir_engine::engine::{PlanOptions, RunOptions};
 use logweir_engine::error::EngineError;
@@ -21,7 +22,10 @@ fn arrows(document: &Lineage) -> Vec<String> {
 
 /// Nodes without what the run asked about decided: the actions of another run are none of its.
 fn undecided(mut nodes: Vec<Node>) -> Vec<Node> {
-    nodes.iter_mut().filter_map(|node| node.details.as_mut()).for_each(|details| details.decision = None);
+    nodes
+        .iter_mut()
+        .filter_map(|node| node.details.as_mut())
+        .for_each(|details| Arc::make_mut(&mut details.0).decision = None);
     nodes
 }
 

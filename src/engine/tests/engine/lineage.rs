@@ -227,7 +227,10 @@ fn a_bundle_answers_as_the_project_does() {
         let digest = target(&there).digest.unwrap().to_string();
         assert_eq!(bundle.lineage(&digest, here).unwrap(), engine.lineage(&digest, None).unwrap(), "{name} by digest");
     }
-    for name in ["raw:lines", "out/one", "src/side"] {
+    // Also a folder, what is in one, and what nothing was made of: the project looks them up, the bundle goes through all.
+    for name in
+        ["raw:lines", "out/one", "src/side", "out/parts/", "out/parts/first.txt", "out/parts/sub/1.txt", "out/m.json"]
+    {
         assert_eq!(
             bundle.impact(name, here).unwrap(),
             Lineage { as_of: Some(lab.engine().runs().unwrap()[1].run.clone()), ..engine.impact(name, None).unwrap() }
