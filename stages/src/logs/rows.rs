@@ -1,5 +1,6 @@
 //! Columns of parsed lines: of a chunk with numbers of its own, then, in file order, with the numbers of the file.
 
+use super::entries::{Entries, Order};
 use super::format::{Clock, LineFormat};
 use super::intern::Interner;
 use super::mask::{Form, Masks};
@@ -20,6 +21,8 @@ pub struct LineParser {
     pub masks: Masks,
     /// Whether values of wildcards are kept.
     pub parameters: bool,
+    /// How lines belong together.
+    pub entries: Entries,
 }
 
 /// A line that could not be parsed.
@@ -210,6 +213,8 @@ pub struct FileTables {
     pub span: Option<(i64, i64)>,
     /// The strings behind the numbers.
     pub names: Names,
+    /// What the next line depends on.
+    pub order: Order,
 }
 
 impl FileTables {
@@ -240,6 +245,7 @@ impl FileTables {
                 self.samples.push(sample);
             }
         }
+        self.order.settle(&mut rows.time);
         for &time in rows.time.iter().filter(|&&t| t != super::format::NO_TIME) {
             let (first, last) = self.span.unwrap_or((time, time));
             self.span = Some((first.min(time), last.max(time)));
@@ -288,6 +294,7 @@ mod tests {
             sessions: SessionFinder::new(r"blk_-?\d+").unwrap(),
             masks: Masks::default(),
             parameters: true,
+            entries: Entries::default(),
         }
     }
 
