@@ -27,9 +27,8 @@ use crate::logs::mask::Masks;
 use crate::logs::read::End;
 use crate::logs::rows::{FileTables, LineParser, text};
 use crate::logs::scan::scan_log;
-use crate::logs::session::SessionFinder;
 use crate::support::time::rfc3339;
-pub use lines::{JsonKeys, LogFormat};
+pub use lines::{JsonKeys, LogFormat, SessionKey};
 use part::PartWriter;
 
 /// Share of rejected lines from which on a file is suspicious.
@@ -74,8 +73,8 @@ pub struct ParseParams {
     pub year: Option<i32>,
     /// For `format: json`: which keys hold what. Keys that are not given are guessed.
     pub json: JsonKeys,
-    /// Regular expression of session keys; its first group if it has one. Every distinct match in a line counts.
-    pub session: String,
+    /// What tells sessions apart: a regular expression whose every distinct match in a line counts (its first group if it has one); `{field: NAME}` for a field of the format, a named group, a key of JSON, `component` or `level`; `none` for one session of all lines.
+    pub session: SessionKey,
     /// What is variable in a message.
     pub masks: MaskParams,
     /// Whether the values of wildcards are kept, column `parameters`.
@@ -90,7 +89,7 @@ impl Default for ParseParams {
             timestamp_format: None,
             year: None,
             json: JsonKeys::default(),
-            session: r"blk_-?\d+".to_owned(),
+            session: SessionKey::Pattern(r"blk_-?\d+".to_owned()),
             masks: MaskParams::default(),
             parameters: true,
         }
@@ -135,20 +134,12 @@ pub struct CustomMask {
 
 impl Params for ParseParams {
     fn check(&self) -> Vec<ParamError> {
-        let mut errors = Vec::new();
-        if let Err(error) = SessionFinder::new(&self.session) {
-            errors.push(
-                ParamError::new("session", error).help("a regular expression such as 'blk_-?\\d+' or 'req=(\\w+)'"),
-            );
-        }
+        let mut errors = self.lines().err().unwrap_or_default();
         let mut masks = Masks::default();
         for (i, mask) in self.masks.custom.iter().enumerate() {
             if let Err(error) = masks.add(&mask.name, &mask.regex) {
                 errors.push(ParamError::new(format!("masks.custom.{i}"), error));
             }
-        }
-        if let Err(error) = self.line_format() {
-            errors.push(error);
         }
         errors
     }
@@ -160,7 +151,11 @@ impl ParseParams {
     /// # Errors
     /// The parameters are wrong; checked ones are not.
     pub fn parser(&self, given: &GivenTemplates) -> anyhow::Result<LineParser> {
-        let format = self.line_format().map_err(|e| anyhow::anyhow!("`{}`: {}", e.path, e.message))?;
+        let wrong = |errors: Vec<ParamError>| {
+            let texts: Vec<String> = errors.into_iter().map(|e| format!("`{}`: {}", e.path, e.message)).collect();
+            anyhow::anyhow!("{}", texts.join("; "))
+        };
+        let (format, sessions) = self.lines().map_err(wrong)?;
         let entries = Entries { years: self.year.map(Years::new) };
         let m = &self.masks;
         let mut masks = Masks {
@@ -176,7 +171,6 @@ impl ParseParams {
         for mask in &m.custom {
             masks.add(&mask.name, &mask.regex).map_err(|e| anyhow::anyhow!("mask `{}`: {e}", mask.name))?;
         }
-        let sessions = SessionFinder::new(&self.session).map_err(|e| anyhow::anyhow!("`session`: {e}"))?;
         Ok(LineParser { format, sessions, masks, parameters: self.parameters, entries })
     }
 }

@@ -160,7 +160,7 @@ impl LineParser {
 
         let from = rows.sessions.len();
         let (sessions, names) = (&mut rows.sessions, &mut rows.names.sessions);
-        self.sessions.each(line, |key| {
+        self.sessions.each_of(line, &parts, |key| {
             let number = names.number(key);
             if !sessions[from..].contains(&number) {
                 sessions.push(number);

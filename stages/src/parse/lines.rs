@@ -6,7 +6,8 @@ use std::fmt;
 use logweir_engine::stage::ParamError;
 use logweir_engine::suggest::did_you_mean;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Deserialize, Deserializer};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize as DeriveDeserialize, Serialize, Serializer};
 
 use super::ParseParams;
@@ -14,6 +15,7 @@ use crate::logs::format::header::Header;
 use crate::logs::format::json::{Json, Keys};
 use crate::logs::format::syslog::Syslog;
 use crate::logs::format::{LineFormat, Pattern, TimeFormat};
+use crate::logs::session::{Field, SessionFinder};
 
 /// How the lines of a log are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,9 +105,122 @@ pub struct JsonKeys {
     pub content: Option<String>,
 }
 
+/// What tells sessions apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionKey {
+    /// Every match of a regular expression in a line, or of its first group.
+    Pattern(String),
+    /// The value of a field: a line belongs to one session or none.
+    Field(String),
+    /// Nothing: all lines are one session.
+    All,
+}
+
+/// The name for [`SessionKey::All`].
+const NONE: &str = "none";
+
+#[derive(Serialize, DeriveDeserialize)]
+#[serde(deny_unknown_fields)]
+struct Chosen {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    all: Option<bool>,
+}
+
+impl Serialize for SessionKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Pattern(pattern) => serializer.serialize_str(pattern),
+            Self::Field(field) => Chosen { field: Some(field.clone()), all: None }.serialize(serializer),
+            Self::All => serializer.serialize_str(NONE),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for SessionKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = SessionKey;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a regular expression, `none`, or a mapping `{field: NAME}`")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<SessionKey, E> {
+                Ok(if text == NONE { SessionKey::All } else { SessionKey::Pattern(text.to_owned()) })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SessionKey, A::Error> {
+                let chosen = Chosen::deserialize(MapAccessDeserializer::new(map))?;
+                match (chosen.field, chosen.all) {
+                    (Some(field), None) => Ok(SessionKey::Field(field)),
+                    (None, Some(true)) => Ok(SessionKey::All),
+                    _ => Err(serde::de::Error::custom("needs `field: NAME` or `all: true`")),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for SessionKey {
+    fn schema_name() -> Cow<'static, str> {
+        "SessionKey".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "What tells sessions apart.",
+            "anyOf": [
+                {"type": "string", "description": "A regular expression, or `none`: all lines are one session."},
+                {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "minProperties": 1,
+                    "maxProperties": 1,
+                    "properties": {
+                        "field": {"type": "string", "description": "A field of `format`, a named group, a JSON key; `component` or `level`."},
+                        "all": {"const": true, "description": "All lines are one session."},
+                    },
+                },
+            ],
+        })
+    }
+}
+
 impl ParseParams {
-    /// Returns what the parameters about lines say.
-    pub(super) fn line_format(&self) -> Result<LineFormat, ParamError> {
+    /// Returns how lines are written, and what finds their sessions.
+    pub(super) fn lines(&self) -> Result<(LineFormat, SessionFinder), Vec<ParamError>> {
+        let format = self.line_format();
+        let sessions = match &self.session {
+            SessionKey::All => Ok(SessionFinder::all()),
+            SessionKey::Pattern(pattern) => SessionFinder::new(pattern).map_err(|error| {
+                ParamError::new("session", error).help("a regular expression such as 'blk_-?\\d+' or 'req=(\\w+)'")
+            }),
+            SessionKey::Field(name) if name == "component" => Ok(SessionFinder::of_field(Field::Component)),
+            SessionKey::Field(name) if name == "level" => Ok(SessionFinder::of_field(Field::Level)),
+            SessionKey::Field(_) => Ok(SessionFinder::of_field(Field::Chosen)),
+        };
+        let (mut format, sessions) = match (format, sessions) {
+            (Ok(format), Ok(sessions)) => (format, sessions),
+            (format, sessions) => return Err(sessions.err().into_iter().chain(format.err()).collect()),
+        };
+        if let SessionKey::Field(name) = &self.session
+            && !["component", "level"].contains(&name.as_str())
+            && let Err(names) = format.session_field(name)
+        {
+            let names: Vec<&str> = ["component", "level"].into_iter().chain(names.iter().map(String::as_str)).collect();
+            let error = ParamError::new("session.field", format!("`format` has no field `{name}`"));
+            return Err(vec![error.help(did_you_mean(name, &names))]);
+        }
+        Ok((format, sessions))
+    }
+
+    fn line_format(&self) -> Result<LineFormat, ParamError> {
         self.refuse_unused()?;
         let time = self.timestamp_format.as_deref().map(TimeFormat::new).transpose();
         let time =

@@ -170,6 +170,29 @@ fn a_regex_format_with_own_masks_and_without_parameters() {
     assert_eq!(read_summary(&events).unwrap().files[0].first.as_deref(), Some("2008-11-09T20:35:30Z"));
 }
 
+#[test]
+fn sessions_by_field_or_none() {
+    let keys = |log: &str, with: serde_json::Value| -> (Vec<String>, Vec<u32>) {
+        let run = parse(&[("a.log", log.as_bytes())], &with, 1).unwrap();
+        let keys = read_parquet(&part_path(&run.path("events"), 0, ".sessions.parquet"), None).unwrap();
+        let keys = keys.column("session_id").unwrap().str().unwrap().iter().flatten().map(str::to_owned).collect();
+        let frame = read_parquet(&part_path(&run.path("events"), 0, ".parquet"), None).unwrap();
+        (keys, lists::<polars::prelude::UInt32Type>(&frame, "sessions").unwrap().1)
+    };
+    let of = |names: &[&str], rows: &[u32]| (names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>(), rows.to_vec());
+    let threads = "2008-11-09 [main] a\n2008-11-09 [x y] b\n2008-11-09 [main] c\n";
+    let header = |session: serde_json::Value| json!({"format": "<Date> [<Thread>] <Content>", "timestamp_format": "%F", "session": session});
+    assert_eq!(keys(threads, header(json!({"field": "thread"}))), of(&["main", "x y"], &[0, 1, 0]));
+    assert_eq!(keys(threads, header(json!("none"))), of(&["all"], &[0, 0, 0]));
+    assert_eq!(keys(threads, header(json!({"all": true}))), of(&["all"], &[0, 0, 0]));
+    assert_eq!(keys(LOG, json!({"session": {"field": "level"}})), of(&["INFO", "WARN"], &[0, 1, 0, 0]));
+    let objects = "{\"msg\":\"a\",\"req\":{\"id\":7}}\n{\"msg\":\"b\"}\n{\"req\":{\"id\":\"7\"},\"msg\":\"c\"}\n";
+    let json = json!({"format": "json", "session": {"field": "req.id"}});
+    assert_eq!(keys(objects, json), of(&["7"], &[0, 0]));
+    let named = json!({"format": "regex", "regex": r"(?P<content>(?P<who>\w+)@\w+)", "session": {"field": "who"}});
+    assert_eq!(keys("ann@a\nbob@b\nann@c", named), of(&["ann", "bob"], &[0, 1, 0]));
+}
+
 /// The rows of a run: seconds since START (of `a_small_log_...`) or none, level, component, and the template's text.
 fn rows(run: &Run, part: usize) -> Vec<(Option<i64>, String, String, String)> {
     let events = run.path("events");
@@ -240,6 +263,12 @@ fn wrong_parameters_are_all_named() {
         paths(json!({"session": "(", "masks": {"custom": [{"name": "X", "regex": "a"}]}})),
         ["session", "masks.custom.0"]
     );
+    assert_eq!(paths(json!({"session": {"field": "pid"}})), ["session.field"]);
+    assert_eq!(paths(json!({"session": {"feild": "component"}}))[0], "session.feild");
+    assert_eq!(paths(json!({"session": {}})), ["session"]);
+    assert_eq!(paths(json!({"session": {"all": false}})), ["session"]);
+    assert_eq!(paths(json!({"session": 3})), ["session"]);
+    assert_eq!(paths(json!({"session": {"field": "component"}})), [""; 0]);
     assert_eq!(paths(json!({"format": "regex"})), ["regex"]);
     assert_eq!(paths(json!({"regex": "(?P<content>.*)"})), ["regex"]);
     assert_eq!(paths(json!({"format": "regex", "regex": "(?P<timestamp>.)(?P<content>.*)"})), ["timestamp_format"]);
