@@ -28,7 +28,7 @@ use crate::logs::read::End;
 use crate::logs::rows::{FileTables, LineParser, text};
 use crate::logs::scan::scan_log;
 use crate::support::time::rfc3339;
-pub use lines::{JsonKeys, LogFormat, SessionKey};
+pub use lines::{JsonKeys, LogFormat, MultilineKey, SessionKey};
 use part::PartWriter;
 
 /// Share of rejected lines from which on a file is suspicious.
@@ -75,6 +75,8 @@ pub struct ParseParams {
     pub json: JsonKeys,
     /// What tells sessions apart: a regular expression whose every distinct match in a line counts (its first group if it has one); `{field: NAME}` for a field of the format, a named group, a key of JSON, `component` or `level`; `none` for one session of all lines.
     pub session: SessionKey,
+    /// Lines that start no entry, such as stack traces: `true` adds those that `format` does not match to the entry before, `false` counts them as malformed, `{start: REGEX}` adds those that do not match. Without it: `true` for a pattern or `regex` with times, `false` for other formats.
+    pub multiline: Option<MultilineKey>,
     /// What is variable in a message.
     pub masks: MaskParams,
     /// Whether the values of wildcards are kept, column `parameters`.
@@ -90,6 +92,7 @@ impl Default for ParseParams {
             year: None,
             json: JsonKeys::default(),
             session: SessionKey::Pattern(r"blk_-?\d+".to_owned()),
+            multiline: None,
             masks: MaskParams::default(),
             parameters: true,
         }
@@ -155,8 +158,8 @@ impl ParseParams {
             let texts: Vec<String> = errors.into_iter().map(|e| format!("`{}`: {}", e.path, e.message)).collect();
             anyhow::anyhow!("{}", texts.join("; "))
         };
-        let (format, sessions) = self.lines().map_err(wrong)?;
-        let entries = Entries { years: self.year.map(Years::new) };
+        let (format, sessions, multiline) = self.lines().map_err(wrong)?;
+        let entries = Entries { years: self.year.map(Years::new), multiline };
         let m = &self.masks;
         let mut masks = Masks {
             ip: m.ip,
@@ -188,6 +191,9 @@ pub struct ParseSummary {
     pub parsed: u64,
     /// Malformed lines of all files.
     pub rejected: u64,
+    /// Lines of all files that continue an entry.
+    #[serde(default)]
+    pub continued: u64,
     /// What the user was warned of.
     pub warnings: Vec<String>,
 }
@@ -199,12 +205,15 @@ pub struct FileSummary {
     pub path: String,
     /// Number of its part files.
     pub part: usize,
-    /// Lines: parsed + rejected + blank.
+    /// Lines: parsed + rejected + continued + blank.
     pub lines: u64,
     /// Parsed lines.
     pub parsed: u64,
     /// Malformed lines.
     pub rejected: u64,
+    /// Lines that continue the entry before.
+    #[serde(default)]
+    pub continued: u64,
     /// Lines of white space.
     pub blank: u64,
     /// Different session keys.
@@ -246,6 +255,7 @@ impl FileSummary {
             lines: tables.lines,
             parsed: tables.parsed,
             rejected: tables.rejected,
+            continued: tables.continued,
             blank: tables.blank,
             sessions: tables.names.sessions.len() as u64,
             templates: tables.names.forms.len() as u64,
@@ -284,6 +294,12 @@ impl FileSummary {
                 self.rejected,
                 self.lines,
                 100.0 * share
+            ));
+        }
+        if self.continued > 9 * self.parsed {
+            warnings.push(format!(
+                "{path}: {} of {} lines start no entry and count as parts of the {} that do; are `format` and `multiline` right?",
+                self.continued, self.lines, self.parsed
             ));
         }
         if self.parsed > 0 && self.sessions == 0 {
@@ -350,6 +366,7 @@ impl Parse {
             summary.lines += file.lines;
             summary.parsed += file.parsed;
             summary.rejected += file.rejected;
+            summary.continued += file.continued;
             summary.files.push(file);
         }
         for warning in &summary.warnings {

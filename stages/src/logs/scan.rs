@@ -5,7 +5,7 @@ use std::sync::mpsc;
 
 use rayon::prelude::*;
 
-use super::entries::Order;
+use super::entries::{Cuts, Order};
 use super::read::{Chunk, End, LogReader};
 use super::rows::{FileTables, LineParser, Rows};
 
@@ -32,6 +32,7 @@ pub fn scan(
     mut rows: impl FnMut(Rows, &FileTables) -> anyhow::Result<()>,
 ) -> anyhow::Result<(FileTables, End)> {
     let mut tables = FileTables { order: Order::new(&parser.entries), ..FileTables::default() };
+    reader.cut_at(Cuts::new(parser));
     let threads = rayon::current_num_threads();
     if threads == 1 {
         while let Some(chunk) = reader.next_chunk()? {

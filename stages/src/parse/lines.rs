@@ -11,6 +11,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize as DeriveDeserialize, Serialize, Serializer};
 
 use super::ParseParams;
+use crate::logs::byte_regex;
+use crate::logs::entries::Multiline;
 use crate::logs::format::header::Header;
 use crate::logs::format::json::{Json, Keys};
 use crate::logs::format::syslog::Syslog;
@@ -192,9 +194,98 @@ impl JsonSchema for SessionKey {
     }
 }
 
+/// Which lines continue the entry before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MultilineKey {
+    /// Those that the format does not match, or none.
+    Unmatched(bool),
+    /// Those that do not match a regular expression.
+    Start(String),
+}
+
+#[derive(Serialize, DeriveDeserialize)]
+#[serde(deny_unknown_fields)]
+struct Start {
+    start: String,
+}
+
+impl Serialize for MultilineKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Unmatched(on) => serializer.serialize_bool(*on),
+            Self::Start(start) => Start { start: start.clone() }.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for MultilineKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = MultilineKey;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`true`, `false`, or a mapping `{start: REGEX}`")
+            }
+
+            fn visit_bool<E>(self, on: bool) -> Result<MultilineKey, E> {
+                Ok(MultilineKey::Unmatched(on))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<MultilineKey, A::Error> {
+                Start::deserialize(MapAccessDeserializer::new(map)).map(|start| MultilineKey::Start(start.start))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for MultilineKey {
+    fn schema_name() -> Cow<'static, str> {
+        "MultilineKey".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "Which lines continue the entry before.",
+            "anyOf": [
+                {"type": "boolean"},
+                {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "required": ["start"],
+                    "properties": {
+                        "start": {"type": "string", "description": "A regular expression that matches lines that start an entry."},
+                    },
+                },
+            ],
+        })
+    }
+}
+
 impl ParseParams {
-    /// Returns how lines are written, and what finds their sessions.
-    pub(super) fn lines(&self) -> Result<(LineFormat, SessionFinder), Vec<ParamError>> {
+    fn multiline(&self, format: &LineFormat) -> Result<Multiline, ParamError> {
+        Ok(match &self.multiline {
+            None if format.is_timed() => Multiline::Unmatched,
+            Some(MultilineKey::Unmatched(true)) => Multiline::Unmatched,
+            None | Some(MultilineKey::Unmatched(false)) => Multiline::Off,
+            Some(MultilineKey::Start(start)) => {
+                let regex = byte_regex(start).map_err(|e| ParamError::new("multiline.start", e))?;
+                if regex.is_match(b"") {
+                    return Err(ParamError::new(
+                        "multiline.start",
+                        "matches the empty text, so every line starts an entry",
+                    ));
+                }
+                Multiline::Start(regex)
+            }
+        })
+    }
+
+    /// Returns how lines are written, what finds their sessions, and which of them belong together.
+    pub(super) fn lines(&self) -> Result<(LineFormat, SessionFinder, Multiline), Vec<ParamError>> {
         let format = self.line_format();
         let sessions = match &self.session {
             SessionKey::All => Ok(SessionFinder::all()),
@@ -217,7 +308,8 @@ impl ParseParams {
             let error = ParamError::new("session.field", format!("`format` has no field `{name}`"));
             return Err(vec![error.help(did_you_mean(name, &names))]);
         }
-        Ok((format, sessions))
+        let multiline = self.multiline(&format).map_err(|error| vec![error])?;
+        Ok((format, sessions, multiline))
     }
 
     fn line_format(&self) -> Result<LineFormat, ParamError> {

@@ -171,6 +171,26 @@ fn a_regex_format_with_own_masks_and_without_parameters() {
 }
 
 #[test]
+fn stack_traces_are_continued_or_malformed() {
+    let log = b"2008-11-09 20:35:30 a: failed blk_1\njava.io.IOException: x\n\tat y\n2008-11-09 20:35:32 b: fine\n";
+    let summary = |multiline: serde_json::Value| {
+        let with = json!({
+            "format": "<Date> <Time> <Component>: <Content>",
+            "timestamp_format": "%Y-%m-%d %H:%M:%S",
+            "multiline": multiline,
+        });
+        let run = parse(&[("a.log", log)], &with, 1).unwrap();
+        let summary = read_summary(&run.path("events")).unwrap();
+        (summary.parsed, summary.rejected, summary.continued)
+    };
+    assert_eq!(summary(json!(null)), (2, 0, 2));
+    assert_eq!(summary(json!(true)), (2, 0, 2));
+    assert_eq!(summary(json!(false)), (2, 2, 0));
+    assert_eq!(summary(json!({"start": "^[2j]"})), (2, 2, 0));
+    assert_eq!(summary(json!({"start": "^2"})), (2, 0, 2));
+}
+
+#[test]
 fn sessions_by_field_or_none() {
     let keys = |log: &str, with: serde_json::Value| -> (Vec<String>, Vec<u32>) {
         let run = parse(&[("a.log", log.as_bytes())], &with, 1).unwrap();
@@ -263,6 +283,9 @@ fn wrong_parameters_are_all_named() {
         paths(json!({"session": "(", "masks": {"custom": [{"name": "X", "regex": "a"}]}})),
         ["session", "masks.custom.0"]
     );
+    assert_eq!(paths(json!({"multiline": {"start": "("}})), ["multiline.start"]);
+    assert_eq!(paths(json!({"multiline": {"start": "x?"}})), ["multiline.start"]);
+    assert_eq!(paths(json!({"multiline": "yes"})), ["multiline"]);
     assert_eq!(paths(json!({"session": {"field": "pid"}})), ["session.field"]);
     assert_eq!(paths(json!({"session": {"feild": "component"}}))[0], "session.feild");
     assert_eq!(paths(json!({"session": {}})), ["session"]);

@@ -128,6 +128,7 @@ pub fn sessions_from_logs(
         about.lines += file.lines;
         about.parsed += file.parsed;
         about.rejected += file.rejected;
+        about.continued += file.continued;
         about.files.push(file);
         files.push(Scanned { rows: kept, tables });
     }
