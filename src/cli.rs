@@ -190,7 +190,8 @@ pub(crate) enum Command {
     /// Start a project in an empty directory
     #[command(after_help = "Examples:
   logweir init demo && cd demo && logweir run   a small pipeline that runs at once
-  logweir init --from /var/log/app.log          anomalies in a log of yours")]
+  logweir init DIR --from /var/log/app.log      anomalies in a log of yours
+  logweir init DIR --from /var/log/app.log*     in rotated ones")]
     Init(InitArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Examples:
@@ -507,9 +508,10 @@ pub(crate) struct InitArgs {
     /// What to begin with (default: small, or anomalies with --from)
     #[arg(long, value_name = "NAME")]
     pub(crate) template: Option<Template>,
-    /// Take the anomaly pipeline and point it at this log
-    #[arg(long, value_name = "LOG", value_hint = clap::ValueHint::FilePath)]
-    pub(crate) from: Option<PathBuf>,
+    /// Take the anomaly pipeline, point it at these logs (files, folders, patterns; also .gz, .zst), and guess how
+    /// their lines are written and what tells sessions apart
+    #[arg(long, value_name = "LOG", num_args = 1.., value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) from: Vec<PathBuf>,
 }
 
 /// Pipelines to begin with.

@@ -1,16 +1,21 @@
 //! `init`: a project of one's own, in one folder: a small pipeline to begin with, or the shipped one, and where its log is.
 
-use std::fs::{self, File};
-use std::io::Read as _;
+mod logs;
+
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
+use logweir_stages::detect::Guess;
 use serde_json::{Value, json};
 
 use crate::cli::{Global, InitArgs, Template};
 use crate::commands::Outcome;
 use crate::render::Screen;
 use crate::render::diagnostic::Failure;
+use crate::render::table::Table;
+use crate::render::{fit, size};
+use logs::Logs;
 
 /// A pipeline that shows in one page what a pipeline is.
 const SMALL: &str = include_str!("init/small.yaml");
@@ -19,11 +24,11 @@ const ANOMALIES: &str = include_str!("../../pipeline.yaml");
 /// How the lines begin that `--from` replaces.
 const RAW_ROOT: &str = r#"  raw: "${env.LOGWEIR_HDFS"#;
 const RAW_LOG: &str = r#"      log: "raw:"#;
+const SESSION: &str = "    with: { session:";
+/// Columns of the lines shown where there is no terminal.
+const WIDTH: usize = 160;
 /// Results and history are made again from the sources: they stay out of version control.
 const IGNORE: &str = "/cache/\n/data/\n/reports/\n";
-/// How much of a log is looked at.
-const SAMPLE: u64 = 1 << 20;
-
 pub(super) fn init(global: &Global, args: &InitArgs, screen: &Screen) -> Outcome {
     let folder = args.directory.clone().or_else(|| global.directory.clone()).unwrap_or_else(|| PathBuf::from("."));
     let pipeline = folder.join("pipeline.yaml");
@@ -31,26 +36,43 @@ pub(super) fn init(global: &Global, args: &InitArgs, screen: &Screen) -> Outcome
         let failure = Failure::usage(anyhow!("`{}` exists already", pipeline.display()));
         return Err(failure.help("choose another folder, or edit that file"));
     }
-    let text = match (&args.from, args.template) {
-        (Some(_), Some(Template::Small)) => {
+    let mut found = None;
+    let text = match args.template {
+        Some(Template::Small) if !args.from.is_empty() => {
             let failure = Failure::usage(anyhow!("the small template reads no log"));
             return Err(failure.help("leave out `--template`, or `--from`"));
         }
-        (Some(log), _) => point_at(ANOMALIES, log)?,
-        (None, Some(Template::Anomalies)) => ANOMALIES.to_owned(),
-        (None, _) => SMALL.to_owned(),
+        _ if !args.from.is_empty() => {
+            let logs = Logs::find(&args.from)?;
+            let guess = logs.look()?;
+            let text = point_at(ANOMALIES, &logs, &guess);
+            found = Some((logs, guess));
+            text
+        }
+        Some(Template::Anomalies) => ANOMALIES.to_owned(),
+        _ => SMALL.to_owned(),
     };
     write(&folder, "pipeline.yaml", &text)?;
     if !folder.join(".gitignore").exists() {
         write(&folder, ".gitignore", IGNORE)?;
     }
     if screen.json {
-        screen.json(&json!({"directory": folder, "pipeline": pipeline}))?;
+        let mut document = json!({"directory": folder, "pipeline": pipeline});
+        if let Some((logs, guess)) = &found {
+            document["logs"] = json!(logs.files);
+            document["detected"] = described(guess)?;
+        }
+        screen.json(&document)?;
         return Ok(0);
     }
     screen.data(&format!("{}\n", pipeline.display()))?;
     let go = if folder == Path::new(".") { String::new() } else { format!("cd {} && ", folder.display()) };
-    match (&args.from, args.template) {
+    match (&found, args.template) {
+        (Some((_, guess)), _) => {
+            show(guess, screen);
+            screen
+                .note(&format!("next: correct the stage `parse` of pipeline.yaml where it is wrong, {go}logweir run"));
+        }
         (None, Some(Template::Anomalies)) => {
             screen.note(&format!("try it on a simulated log: {go}logweir --profile demo run"));
             screen.note("with your own: set `roots.raw` and the session key in pipeline.yaml, then `logweir run`");
@@ -59,40 +81,59 @@ pub(super) fn init(global: &Global, args: &InitArgs, screen: &Screen) -> Outcome
             screen.note(&format!("next: {go}logweir run, then read pipeline.yaml, change something and run again"));
             screen.note("for anomalies in logs: logweir init DIR --from LOG, or --template anomalies");
         }
-        (Some(log), _) => {
-            if !names_blocks(log) {
-                screen.note(&format!(
-                    "no `blk_…` found at the beginning of {}: set `stages.parse.with.session` (what tells sessions \
-                     apart) and `format` in pipeline.yaml; `logweir stages parse` explains both",
-                    log.display()
-                ));
-            }
-            screen.note(&format!("next: {go}logweir plan, then logweir run"));
-        }
     }
     Ok(0)
 }
 
-/// Returns the pipeline with its log replaced.
-fn point_at(pipeline: &str, log: &Path) -> Result<String, Failure> {
-    let place = log
-        .canonicalize()
-        .with_context(|| format!("cannot find the log `{}`", log.display()))
-        .map_err(|error| Failure::environment(error).help("check the path, relative to where you stand"))?;
-    let (Some(parent), Some(name)) =
-        (place.parent().and_then(Path::to_str), place.file_name().and_then(|n| n.to_str()))
-    else {
-        let failure = Failure::usage(anyhow!("`{}` is no log file with a Unicode name", log.display()));
-        return Err(failure.help("rename it: pipelines name their files"));
-    };
-    if !place.is_file() {
-        let failure = Failure::usage(anyhow!("`{}` is no file", log.display()));
-        return Err(failure.help("name one log file; `in` of the stage `parse` can take more later"));
+/// A guess as JSON, with the parameters it proposes.
+fn described(guess: &Guess) -> Result<Value, Failure> {
+    let bug = |e: serde_json::Error| Failure::bug(e.to_string());
+    let mut value = serde_json::to_value(guess).map_err(bug)?;
+    let params = serde_json::to_value(&guess.params).map_err(bug)?;
+    for name in ["format", "timestamp_format", "year", "session"] {
+        value["parameters"][name] = params[name].clone();
     }
-    let root = format!("  raw: {}", quoted(parent));
-    let slot = format!("      log: {}", quoted(&format!("raw:{}", escape_glob(name))));
+    Ok(value)
+}
+
+/// Shows what was guessed, and the first lines as they are parsed.
+fn show(guess: &Guess, screen: &Screen) {
+    let Guess { what, lines, parsed, continued, rejected, .. } = guess;
+    screen.note(&format!(
+        "{what}: of the first {lines} lines {parsed} fit, {continued} continue the one before, {rejected} do not fit"
+    ));
+    match guess.keys.first() {
+        Some(key) => screen.note(&format!("sessions by {}", key.about())),
+        None => screen.note("nothing was found that tells sessions apart: set `session`"),
+    }
+    let mut table = Table::default();
+    table.row(["time", "level", "component", "session", "message"].map(|name| screen.err.bold(name)));
+    for row in &guess.rows {
+        let sessions = row.sessions.join(" ");
+        let time = row.time.clone().unwrap_or_default();
+        table.row([time, row.level.clone(), fit(&row.component, 26), fit(&sessions, 24), row.template.clone()]);
+    }
+    let columns = if screen.bars { size().1.max(80) } else { WIDTH };
+    for line in table.render(2).lines() {
+        screen.note(&fit(line, columns));
+    }
+}
+
+/// Returns the pipeline with its logs replaced, and how to parse them.
+fn point_at(pipeline: &str, logs: &Logs, guess: &Guess) -> String {
+    let root = format!("  raw: {}", quoted(&logs.root));
+    let slots: Vec<String> = logs.slots.iter().map(|slot| quoted(slot)).collect();
+    let slot = match slots.as_slice() {
+        [one] => format!("      log: {one}"),
+        several => format!("      log: [{}]", several.join(", ")),
+    };
     let mut text = String::new();
     for line in pipeline.lines() {
+        if line.starts_with(SESSION) {
+            text.push_str("    with:\n");
+            guess.yaml().lines().for_each(|line| text.push_str(&format!("      {line}\n")));
+            continue;
+        }
         text.push_str(match line {
             line if line.starts_with(RAW_ROOT) => &root,
             line if line.starts_with(RAW_LOG) => &slot,
@@ -100,32 +141,12 @@ fn point_at(pipeline: &str, log: &Path) -> Result<String, Failure> {
         });
         text.push('\n');
     }
-    Ok(text)
+    text
 }
 
 /// A YAML string: double-quoted like in JSON, and not read as an interpolation.
 fn quoted(text: &str) -> String {
     Value::from(text.replace("${", "$${")).to_string()
-}
-
-/// Characters that would make a name a pattern match themselves only.
-fn escape_glob(name: &str) -> String {
-    let mut out = String::new();
-    for c in name.chars() {
-        match c {
-            '*' | '?' | '[' | ']' | '{' | '}' => out.extend(['[', c, ']']),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// Whether the beginning of a log names blocks, as HDFS logs do; true for compressed files, which are not opened.
-fn names_blocks(log: &Path) -> bool {
-    let compressed = log.extension().is_some_and(|e| e == "gz" || e == "zst");
-    let mut head = Vec::new();
-    let read = File::open(log).and_then(|file| file.take(SAMPLE).read_to_end(&mut head));
-    compressed || read.is_err() || String::from_utf8_lossy(&head).contains("blk_")
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> Result<(), Failure> {
@@ -142,20 +163,23 @@ mod tests {
 
     #[test]
     fn the_shipped_pipeline_has_what_from_replaces() {
-        for start in [RAW_ROOT, RAW_LOG] {
+        for start in [RAW_ROOT, RAW_LOG, SESSION] {
             assert_eq!(ANOMALIES.lines().filter(|line| line.starts_with(start)).count(), 1, "{start}");
         }
     }
 
     #[test]
-    fn from_points_root_and_slot_at_one_log() {
+    fn from_points_root_and_slot_at_the_logs_and_says_how_they_are_written() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("my[1].log");
-        fs::write(&log, "x\n").unwrap();
-        let text = point_at(ANOMALIES, &log).unwrap();
+        fs::write(&log, "2024-01-15 10:00:00,123 INFO [main] a.B: ${x}\n".repeat(5)).unwrap();
+        let logs = Logs::find(std::slice::from_ref(&log)).unwrap();
+        let text = point_at(ANOMALIES, &logs, &logs.look().unwrap());
         let folder = dir.path().canonicalize().unwrap();
         assert!(text.contains(&format!("raw: {:?}", folder.to_str().unwrap())), "{text}");
         assert!(text.contains(r#"log: "raw:my[[]1[]].log""#), "{text}");
-        assert!(!names_blocks(&log));
+        assert!(text.contains("      format: '<Date> <Time> <Level> [<Thread>] <Component>: <Content>'\n"), "{text}");
+        assert!(text.contains("      timestamp_format: '%Y-%m-%d %H:%M:%S,%f'\n"), "{text}");
+        assert!(!text.contains("blk_-?"), "{text}");
     }
 }

@@ -5,8 +5,9 @@
 //!   appearance, so that the result does not depend on how a log was cut and most lines cost one table look-up.
 //! - A wildcard that both sides share counts half a word.
 //! - When all forms are in, a position where a group's forms differ is variable only if it takes enough different words
-//!   ([`Limits::min_values`]), or a wildcard is among them; else its words are part of templates of their own. So `VM
-//!   started` and `VM stopped` stay two templates, while forty user names become one wildcard.
+//!   ([`Limits::min_values`]), or a wildcard is among them, or they are units of size, or they differ only in the types
+//!   of their wildcards; else its words are part of templates of their own. So `VM started` and `VM stopped` stay two
+//!   templates, while forty user names, or `KB` and `MB`, become one wildcard.
 //! - Each form is then matched against the finished templates, the most specific first. [`Matcher`] does the same for
 //!   logs seen later, so that a line has the same template in a batch and when it is scored alone.
 
@@ -72,6 +73,41 @@ fn is_variable(word: &str) -> bool {
 fn is_value(word: &str) -> bool {
     let word = word.trim_start_matches(['/', '(', '[', '"', '\'']);
     word.starts_with('<') && is_variable(word)
+}
+
+/// Whether a word is a unit of size: how a number is written depends on how large it is.
+fn is_unit(word: &str) -> bool {
+    let word = word.trim_end_matches([',', '.', ';', ')', ']']);
+    matches!(word, "B" | "KB" | "MB" | "GB" | "TB" | "KiB" | "MiB" | "GiB" | "TiB" | "kB" | "bytes")
+}
+
+/// Whether words are equal but for the types of their wildcards: `v<ip>` and `v<num>` are both versions.
+fn are_of_one_shape(words: &BTreeSet<&str>) -> bool {
+    let mut shapes = words.iter().map(|word| shape(word));
+    let first = shapes.next();
+    first.as_ref().is_some_and(|first| first.contains(ANY)) && shapes.all(|shape| Some(shape) == first)
+}
+
+/// A word with every wildcard written `<*>`.
+fn shape(word: &str) -> String {
+    let mut out = String::new();
+    let mut rest = word;
+    while let Some(at) = rest.find('<') {
+        let inner = &rest[at + 1..];
+        match inner.find('>').filter(|&end| is_variable(&rest[at..at + end + 2]) && !inner[..end].contains('<')) {
+            Some(end) => {
+                out.push_str(&rest[..at]);
+                out.push_str(ANY);
+                rest = &inner[end + 1..];
+            }
+            None => {
+                out.push_str(&rest[..=at]);
+                rest = inner;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
 }
 
 /// A node of the tree: inner nodes have children by word, leaves list groups.
@@ -166,7 +202,9 @@ impl Group {
                 let key = shared_key(&values);
                 let variable = values.len() > 1
                     && (values.len() >= min_values
-                        || values.iter().any(|w| is_value(w.strip_prefix(key).unwrap_or(w))));
+                        || values.iter().any(|w| is_value(w.strip_prefix(key).unwrap_or(w)))
+                        || values.iter().all(|w| is_unit(w))
+                        || are_of_one_shape(&values));
                 variable.then(|| format!("{key}{ANY}"))
             })
             .collect();
@@ -272,6 +310,15 @@ mod tests {
     fn a_position_that_holds_a_wildcard_is_variable() {
         let forms = ["login failed; host=<ip> uid=<num>", "login failed; host=a.org uid=<num>"];
         assert_eq!(mine(&forms, limits(9)), ["login failed; host=<*> uid=<num>"]);
+    }
+
+    #[test]
+    fn units_and_types_of_wildcards_are_no_words_of_a_template() {
+        let forms = ["size <num> B, free <num> KB)", "size <num> KB, free <num> MB)", "size <num> KB, free <num> KB)"];
+        assert_eq!(mine(&forms, limits(9)), ["size <num> <*> free <num> <*>"]);
+        let forms = ["loaded the stack v<num> of x<y> now", "loaded the stack v<ip> of x<y> now"];
+        assert_eq!(mine(&forms, limits(9)), ["loaded the stack <*> of x<y> now"]);
+        assert_eq!(shape("a<b<num>,<ip>><>"), "a<b<*>,<*>><>");
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub mod report;
 
 pub mod compare;
 pub mod describe;
+pub mod detect;
 pub mod support;
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //!
 //! Malformed lines are counted and sampled, never fatal, unless nothing at all can be parsed.
 
+mod lines;
 mod part;
 
 use std::collections::BTreeMap;
@@ -19,14 +20,15 @@ use logweir_engine::stage::{ParamError, Params, Slot, Stage, StageContext, Stage
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::logs::format::{LineFormat, Pattern, TimeFormat};
+use crate::logs::entries::Entries;
+use crate::logs::format::time::Years;
 use crate::logs::given::GivenTemplates;
 use crate::logs::mask::Masks;
 use crate::logs::read::End;
 use crate::logs::rows::{FileTables, LineParser, text};
 use crate::logs::scan::scan_log;
-use crate::logs::session::SessionFinder;
 use crate::support::time::rfc3339;
+pub use lines::{JsonKeys, LogFormat, MultilineKey, SessionKey};
 use part::PartWriter;
 
 /// Share of rejected lines from which on a file is suspicious.
@@ -57,33 +59,24 @@ pub fn kind() -> StageKind {
     }
 }
 
-/// How the lines of a log are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum FormatName {
-    /// `YYMMDD HHMMSS pid LEVEL component: message`.
-    #[default]
-    Hdfs,
-    /// What `regex` and `timestamp_format` say.
-    Regex,
-    /// The whole line is the message; no times.
-    Plain,
-}
-
 /// Parameters of `parse`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ParseParams {
-    /// How lines are written: `hdfs`, `regex` or `plain`.
-    pub format: FormatName,
+    /// How lines are written: a header pattern such as `<Date> <Time> <Level> <Component>: <Content>`, or `hdfs`, `json`, `syslog`, `regex`, `plain`.
+    pub format: LogFormat,
     /// For `format: regex`: an expression with the named groups `timestamp`, `level`, `component` and `content` (only the last is required).
     pub regex: Option<String>,
-    /// For `format: regex`: how `timestamp` is written, in strftime fields (`%Y-%m-%d %H:%M:%S,%3f`; `%s` for seconds since 1970).
+    /// How times are written, in strftime fields (`%Y-%m-%d %H:%M:%S,%3f`; `%f` for any number of digits, `%s` for seconds since 1970): for patterns, `regex`, and `json` with other times than ISO 8601 and seconds since 1970.
     pub timestamp_format: Option<String>,
-    /// The year of timestamps that have none.
+    /// The year in which the log starts, where its timestamps have none; the next one begins where the date goes back by more than half a year.
     pub year: Option<i32>,
-    /// Regular expression of session keys; its first group if it has one. Every distinct match in a line counts.
-    pub session: String,
+    /// For `format: json`: which keys hold what. Keys that are not given are guessed.
+    pub json: JsonKeys,
+    /// What tells sessions apart: a regular expression whose every distinct match in a line counts (its first group if it has one); `{field: NAME}` for a field of the format, a named group, a key of JSON, `component` or `level`; `none` for one session of all lines.
+    pub session: SessionKey,
+    /// Lines that start no entry, such as stack traces: `true` adds those that `format` does not match to the entry before, `false` counts them as malformed, `{start: REGEX}` adds those that do not match. Without it: `true` for a pattern or `regex` with times, `false` for other formats.
+    pub multiline: Option<MultilineKey>,
     /// What is variable in a message.
     pub masks: MaskParams,
     /// Whether the values of wildcards are kept, column `parameters`.
@@ -93,11 +86,13 @@ pub struct ParseParams {
 impl Default for ParseParams {
     fn default() -> Self {
         Self {
-            format: FormatName::Hdfs,
+            format: LogFormat::Hdfs,
             regex: None,
             timestamp_format: None,
             year: None,
-            session: r"blk_-?\d+".to_owned(),
+            json: JsonKeys::default(),
+            session: SessionKey::Pattern(r"blk_-?\d+".to_owned()),
+            multiline: None,
             masks: MaskParams::default(),
             parameters: true,
         }
@@ -142,67 +137,29 @@ pub struct CustomMask {
 
 impl Params for ParseParams {
     fn check(&self) -> Vec<ParamError> {
-        let mut errors = Vec::new();
-        if let Err(error) = SessionFinder::new(&self.session) {
-            errors.push(
-                ParamError::new("session", error).help("a regular expression such as 'blk_-?\\d+' or 'req=(\\w+)'"),
-            );
-        }
+        let mut errors = self.lines().err().unwrap_or_default();
         let mut masks = Masks::default();
         for (i, mask) in self.masks.custom.iter().enumerate() {
             if let Err(error) = masks.add(&mask.name, &mask.regex) {
                 errors.push(ParamError::new(format!("masks.custom.{i}"), error));
             }
         }
-        if let Err(error) = self.line_format() {
-            errors.push(error);
-        }
         errors
     }
 }
 
 impl ParseParams {
-    fn line_format(&self) -> Result<LineFormat, ParamError> {
-        if self.format != FormatName::Regex {
-            let unused = [
-                ("regex", self.regex.is_some()),
-                ("timestamp_format", self.timestamp_format.is_some()),
-                ("year", self.year.is_some()),
-            ];
-            if let Some((name, _)) = unused.iter().find(|(_, given)| *given) {
-                return Err(ParamError::new(*name, "has no effect with this `format`").help("set `format: regex`"));
-            }
-        }
-        match self.format {
-            FormatName::Hdfs => Ok(LineFormat::Hdfs),
-            FormatName::Plain => Ok(LineFormat::Plain),
-            FormatName::Regex => {
-                let time = self.timestamp_format.as_deref().map(|f| TimeFormat::new(f, self.year)).transpose();
-                let time = time.map_err(|e| {
-                    ParamError::new("timestamp_format", e).help("strftime fields; a format without a year needs `year`")
-                })?;
-                let regex = self.regex.as_deref().ok_or_else(|| {
-                    ParamError::new("regex", "is missing")
-                        .help("`format: regex` needs an expression with a group `content`")
-                })?;
-                let timed = time.is_some();
-                let pattern = Pattern::new(regex, time).map_err(|e| ParamError::new("regex", e))?;
-                if pattern.has_time() && !timed {
-                    return Err(
-                        ParamError::new("timestamp_format", "is missing").help("`regex` has a group `timestamp`")
-                    );
-                }
-                Ok(LineFormat::Pattern(Box::new(pattern)))
-            }
-        }
-    }
-
     /// Makes what parses lines; words that `given` templates spell out are not masked.
     ///
     /// # Errors
     /// The parameters are wrong; checked ones are not.
     pub fn parser(&self, given: &GivenTemplates) -> anyhow::Result<LineParser> {
-        let format = self.line_format().map_err(|e| anyhow::anyhow!("`{}`: {}", e.path, e.message))?;
+        let wrong = |errors: Vec<ParamError>| {
+            let texts: Vec<String> = errors.into_iter().map(|e| format!("`{}`: {}", e.path, e.message)).collect();
+            anyhow::anyhow!("{}", texts.join("; "))
+        };
+        let (format, sessions, multiline) = self.lines().map_err(wrong)?;
+        let entries = Entries { years: self.year.map(Years::new), multiline };
         let m = &self.masks;
         let mut masks = Masks {
             ip: m.ip,
@@ -217,8 +174,7 @@ impl ParseParams {
         for mask in &m.custom {
             masks.add(&mask.name, &mask.regex).map_err(|e| anyhow::anyhow!("mask `{}`: {e}", mask.name))?;
         }
-        let sessions = SessionFinder::new(&self.session).map_err(|e| anyhow::anyhow!("`session`: {e}"))?;
-        Ok(LineParser { format, sessions, masks, parameters: self.parameters })
+        Ok(LineParser { format, sessions, masks, parameters: self.parameters, entries })
     }
 }
 
@@ -235,6 +191,9 @@ pub struct ParseSummary {
     pub parsed: u64,
     /// Malformed lines of all files.
     pub rejected: u64,
+    /// Lines of all files that continue an entry.
+    #[serde(default)]
+    pub continued: u64,
     /// What the user was warned of.
     pub warnings: Vec<String>,
 }
@@ -246,12 +205,15 @@ pub struct FileSummary {
     pub path: String,
     /// Number of its part files.
     pub part: usize,
-    /// Lines: parsed + rejected + blank.
+    /// Lines: parsed + rejected + continued + blank.
     pub lines: u64,
     /// Parsed lines.
     pub parsed: u64,
     /// Malformed lines.
     pub rejected: u64,
+    /// Lines that continue the entry before.
+    #[serde(default)]
+    pub continued: u64,
     /// Lines of white space.
     pub blank: u64,
     /// Different session keys.
@@ -262,6 +224,9 @@ pub struct FileSummary {
     pub first: Option<String>,
     /// Latest time, RFC 3339.
     pub last: Option<String>,
+    /// Lines whose time is before that of the line before.
+    #[serde(default)]
+    pub steps_back: u64,
     /// Whether the file ends early (a compressed file that was cut, a log that shrank).
     pub truncated: bool,
     /// Whether the file grew while it was read; the rest is not in here.
@@ -290,11 +255,13 @@ impl FileSummary {
             lines: tables.lines,
             parsed: tables.parsed,
             rejected: tables.rejected,
+            continued: tables.continued,
             blank: tables.blank,
             sessions: tables.names.sessions.len() as u64,
             templates: tables.names.forms.len() as u64,
             first: tables.span.map(|(first, _)| rfc3339(first)),
             last: tables.span.map(|(_, last)| rfc3339(last)),
+            steps_back: tables.order.steps_back,
             truncated: end.truncated.is_some(),
             grew: end.grew,
             rejected_samples: tables
@@ -329,6 +296,12 @@ impl FileSummary {
                 100.0 * share
             ));
         }
+        if self.continued > 9 * self.parsed {
+            warnings.push(format!(
+                "{path}: {} of {} lines start no entry and count as parts of the {} that do; are `format` and `multiline` right?",
+                self.continued, self.lines, self.parsed
+            ));
+        }
         if self.parsed > 0 && self.sessions == 0 {
             warnings.push(format!("{path}: no line has a session key; is `session` right?"));
         }
@@ -360,7 +333,8 @@ impl Parse {
     fn parse(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
         let out = cx.output("events")?;
         let given = cx.optional("templates").map(GivenTemplates::read).transpose()?.unwrap_or_default();
-        let parser = self.params.parser(&given)?;
+        let mut parser = self.params.parser(&given)?;
+        let mut years = YearsOfLogs::default();
         let mut files: Vec<(&str, &Path)> =
             cx.inputs("log").iter().map(|f| (f.logical.as_str(), f.path.as_path())).collect();
         files.sort_by_cached_key(|(logical, _)| reading_order(logical));
@@ -372,6 +346,7 @@ impl Parse {
         let mut done = 0;
         for (number, (logical, path)) in files.iter().enumerate() {
             let mut writer = PartWriter::start(out, number, self.params.parameters)?;
+            years.start(logical, &mut parser.entries);
             let compressed = path.extension().is_some_and(|e| e == "gz" || e == "zst" || e == "zstd");
             let (tables, end) = scan_log(path, &parser, |rows, tables| {
                 cx.check_cancelled()?;
@@ -382,6 +357,7 @@ impl Parse {
             })
             .with_context(|| format!("cannot parse {logical}"))?;
             writer.finish(&tables, &given)?;
+            years.end(logical, &tables);
             done += path.metadata().map_or(0, |m| m.len());
             cx.progress(done, total, "bytes");
 
@@ -390,6 +366,7 @@ impl Parse {
             summary.lines += file.lines;
             summary.parsed += file.parsed;
             summary.rejected += file.rejected;
+            summary.continued += file.continued;
             summary.files.push(file);
         }
         for warning in &summary.warnings {
@@ -402,6 +379,28 @@ impl Parse {
         let json = serde_json::to_string_pretty(&summary)?;
         let path = out.join("parse.json");
         std::fs::write(&path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// Carries the year, where dates lack it, from one file of a rotated log to the next.
+#[derive(Debug, Default)]
+pub struct YearsOfLogs {
+    first: Option<Option<Years>>,
+    by_log: BTreeMap<String, Years>,
+}
+
+impl YearsOfLogs {
+    /// Sets the year in which a file starts.
+    pub fn start(&mut self, logical: &str, entries: &mut Entries) {
+        let first = *self.first.get_or_insert(entries.years);
+        entries.years = self.by_log.get(&reading_order(logical).0).copied().or(first);
+    }
+
+    /// Keeps the year in which it ends.
+    pub fn end(&mut self, logical: &str, tables: &FileTables) {
+        if let Some(years) = tables.order.years {
+            self.by_log.insert(reading_order(logical).0, years);
+        }
     }
 }
 
@@ -421,7 +420,7 @@ pub fn refuse_nothing(summary: &ParseSummary) -> anyhow::Result<()> {
     let sample = summary.files.iter().find_map(|f| f.rejected_samples.first());
     let sample = sample.map(|s| format!("; line {} `{}`: {}", s.line, s.text, s.why)).unwrap_or_default();
     bail!(
-        "none of the {} lines of {names} could be parsed{sample} (hint: set `format` and, for `format: regex`, `regex` and `timestamp_format`)",
+        "none of the {} lines of {names} could be parsed{sample} (hint: set `format` and `timestamp_format`; `logweir init --from LOG` proposes both)",
         summary.lines
     );
 }

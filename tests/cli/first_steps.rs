@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::Project;
+use crate::support::{Project, real_logs};
 
 #[test]
 fn init_writes_a_project_that_runs_at_once_and_then_has_nothing_to_do() {
@@ -39,6 +39,64 @@ fn init_writes_a_project_that_runs_at_once_and_then_has_nothing_to_do() {
     // Nothing is ever overwritten.
     let again = project.logweir(&["init", folder]).exits(2);
     assert!(again.err.contains("exists already") && again.err.contains("help:"), "{}", again.err);
+}
+
+#[test]
+fn init_from_a_log_guesses_a_pipeline_that_runs() {
+    let project = Project::toy();
+    let log: String = (0..60)
+        .map(|i| {
+            let (second, thread) = (i % 60, i / 6);
+            let trace = if i % 10 == 0 { "java.io.IOException: x\n\tat a.B(C.java:7)\n" } else { "" };
+            format!("2024-01-15 10:00:{second:02},123 INFO [worker-{thread}] shop.Order: took {i} ms\n{trace}")
+        })
+        .collect();
+    project.write("logs/shop.log", &log);
+    let said = project.logweir(&["init", "own", "--from", "logs"]).ok();
+    assert!(
+        said.err.contains("of the first 72 lines 60 fit, 12 continue the one before, 0 do not fit"),
+        "{}",
+        said.err
+    );
+    assert!(said.err.contains("2024-01-15T10:00:00.123Z  INFO   shop.Order  worker-0  took <num> ms"), "{}", said.err);
+    let pipeline = project.read("own/pipeline.yaml");
+    for line in [
+        "      format: '<Date> <Time> <Level> [<Thread>] <Component>: <Content>'\n",
+        "      timestamp_format: '%Y-%m-%d %H:%M:%S,%f'\n",
+        "      session: { field: 'Thread' }\n",
+    ] {
+        assert!(pipeline.contains(line), "{pipeline}");
+    }
+    project.logweir(&["-C", "own", "run", "sessionize"]).ok();
+    let parsed: Value = serde_json::from_str(&project.read("own/data/processed/events/parse.json")).unwrap();
+    assert_eq!((&parsed["parsed"], &parsed["continued"], &parsed["rejected"]), (&60.into(), &12.into(), &0.into()));
+    let sessions: Value = serde_json::from_str(&project.read("own/data/processed/sessions.json")).unwrap();
+    assert_eq!(sessions["sessions"], 10);
+    let guessed = project.logweir(&["init", "other", "--from", "logs/shop.log", "--json"]).ok().json();
+    assert_eq!(guessed["detected"]["parameters"]["session"], serde_json::json!({"field": "Thread"}));
+    assert_eq!(guessed["detected"]["rows"].as_array().unwrap().len(), 10);
+    project.logweir(&["init", "more", "--from", "none.log"]).exits(3);
+}
+
+#[test]
+fn init_from_each_real_log_gives_a_pipeline_that_makes_sessions() {
+    let Some(logs) = real_logs() else {
+        eprintln!("SKIPPED: no folder of real logs");
+        return;
+    };
+    let project = Project::toy();
+    for set in ["HDFS", "BGL", "Hadoop", "Linux", "OpenStack"] {
+        let log = logs.join(format!("../loghub2k/{set}_2k.log"));
+        project.logweir(&["init", set, "--from", log.to_str().unwrap()]).ok();
+        project.logweir(&["-C", set, "plan"]).ok();
+        project.logweir(&["-C", set, "run", "sessionize"]).ok();
+        let parsed: Value =
+            serde_json::from_str(&project.read(&format!("{set}/data/processed/events/parse.json"))).unwrap();
+        assert_eq!((&parsed["parsed"], &parsed["rejected"]), (&2000.into(), &0.into()), "{set}");
+        let sessions: Value =
+            serde_json::from_str(&project.read(&format!("{set}/data/processed/sessions.json"))).unwrap();
+        assert!(sessions["sessions"].as_u64().unwrap() > 50, "{set}: {sessions}");
+    }
 }
 
 #[test]

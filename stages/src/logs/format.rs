@@ -3,14 +3,27 @@
 //! | format | line |
 //! |---|---|
 //! | `hdfs` | `YYMMDD HHMMSS pid LEVEL component: message`, resolution one second |
+//! | a pattern | `<Date> <Time> <Level> <Component>: <Content>`: see [`header`] |
 //! | `regex` | named groups `timestamp`, `level`, `component`, `content` of a regular expression; `content` alone is required |
+//! | `json` | an object a line: see [`json`] |
+//! | `syslog` | RFC 3164 and RFC 5424: see [`syslog`] |
 //! | `plain` | the whole line is the message, without a time |
 //!
 //! Times are microseconds since 1970 in UTC; a log's local clock is taken as UTC. A two-digit year below 70 is in the
-//! 21st century.
+//! 21st century. Dates without a year: [`time::Years`].
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime};
+pub mod header;
+pub mod json;
+pub mod syslog;
+pub mod time;
+
+use chrono::NaiveDate;
 use regex::bytes::Regex;
+
+use header::Header;
+use json::Json;
+use syslog::Syslog;
+pub use time::TimeFormat;
 
 /// Stands for "no time": the line has none, or one that cannot be read.
 pub const NO_TIME: i64 = i64::MIN;
@@ -18,7 +31,7 @@ pub const NO_TIME: i64 = i64::MIN;
 /// The parts of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parts<'a> {
-    /// Microseconds since 1970, or [`NO_TIME`].
+    /// Microseconds since 1970, or [`NO_TIME`]; in the year 0 if the line lacks the year.
     pub time: i64,
     /// Severity as written; empty if the line has none.
     pub level: &'a [u8],
@@ -26,6 +39,8 @@ pub struct Parts<'a> {
     pub component: &'a [u8],
     /// The message.
     pub message: &'a [u8],
+    /// The field that names the session, where the format was told of one.
+    pub session: &'a [u8],
 }
 
 /// How lines are written.
@@ -34,7 +49,13 @@ pub enum LineFormat {
     /// See the module.
     Hdfs,
     /// See the module.
+    Header(Box<Header>),
+    /// See the module.
     Pattern(Box<Pattern>),
+    /// See the module.
+    Json(Box<Json>),
+    /// See the module.
+    Syslog(Box<Syslog>),
     /// See the module.
     Plain,
 }
@@ -44,58 +65,33 @@ pub enum LineFormat {
 pub struct Pattern {
     regex: Regex,
     time: Option<TimeFormat>,
-    groups: [Option<usize>; 4],
+    groups: [Option<usize>; 5],
 }
 
-/// How a timestamp is written (chrono's `strftime` fields).
-#[derive(Clone, Debug)]
-pub struct TimeFormat {
-    format: String,
-    /// Put before the text of formats without a year.
-    year: Option<i32>,
-    zone: bool,
-}
-
-/// Remembers the last timestamp: lines of one second share it.
+/// Remembers the last timestamp: lines of one second share it. Also holds texts that do not stand in the line as such.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     text: Vec<u8>,
     time: i64,
+    scratch: Vec<u8>,
 }
 
-impl TimeFormat {
-    /// Makes a format.
-    ///
-    /// # Errors
-    /// A field is unknown, or neither the format nor `year` says which year it is.
-    pub fn new(format: &str, year: Option<i32>) -> Result<Self, String> {
-        if chrono::format::StrftimeItems::new(format).any(|i| matches!(i, chrono::format::Item::Error)) {
-            return Err(format!("`{format}` has a field that is unknown"));
-        }
-        let dated = ["%Y", "%y", "%s", "%D", "%F", "%c", "%x", "%+", "%v"].iter().any(|f| format.contains(f));
-        if !dated && year.is_none() {
-            return Err("has no year".to_owned());
-        }
-        let zone = ["%z", "%:z", "%#z", "%+"].iter().any(|f| format.contains(f));
-        let year = if dated { None } else { year };
-        let format = if dated { format.to_owned() } else { format!("%Y {format}") };
-        Ok(Self { format, year, zone })
+impl Clock {
+    /// Returns the time that a text says, or [`NO_TIME`].
+    fn read(&mut self, format: &TimeFormat, text: &[u8]) -> i64 {
+        self.read_by(text, |t| format.read(t))
     }
 
-    /// Returns microseconds since 1970.
-    fn read(&self, text: &str) -> Option<i64> {
-        let dated;
-        let text = match self.year {
-            Some(year) => {
-                dated = format!("{year} {text}");
-                &dated
-            }
-            None => text,
-        };
-        if self.zone {
-            return DateTime::parse_from_str(text, &self.format).ok().map(|t| t.timestamp_micros());
+    fn read_by(&mut self, text: &[u8], read: impl FnOnce(&[u8]) -> Option<i64>) -> i64 {
+        if text.is_empty() {
+            return NO_TIME;
         }
-        NaiveDateTime::parse_from_str(text, &self.format).ok().map(|t| t.and_utc().timestamp_micros())
+        if self.text != text {
+            self.time = read(text).unwrap_or(NO_TIME);
+            self.text.clear();
+            self.text.extend_from_slice(text);
+        }
+        self.time
     }
 }
 
@@ -106,17 +102,23 @@ impl Pattern {
     /// It is no regular expression, or has no group `content`.
     pub fn new(regex: &str, time: Option<TimeFormat>) -> Result<Self, String> {
         let regex = super::byte_regex(regex)?;
-        let groups = ["timestamp", "level", "component", "content"]
-            .map(|name| regex.capture_names().position(|n| n == Some(name)));
-        if groups[3].is_none() {
+        let group = |name: &str| regex.capture_names().position(|n| n == Some(name));
+        let [time_group, level, component, content] = ["timestamp", "level", "component", "content"].map(group);
+        if content.is_none() {
             return Err("has no group `(?P<content>…)` for the message".to_owned());
         }
-        Ok(Self { regex, time, groups })
+        Ok(Self { regex, time, groups: [time_group, level, component, content, None] })
     }
 
     /// Returns whether the format has a group `timestamp`.
     pub fn has_time(&self) -> bool {
         self.groups[0].is_some()
+    }
+
+    fn session_group(&mut self, name: &str) -> Result<(), Vec<String>> {
+        self.groups[4] = self.regex.capture_names().position(|n| n == Some(name));
+        let names = || self.regex.capture_names().flatten().map(str::to_owned).collect();
+        if self.groups[4].is_some() { Ok(()) } else { Err(names()) }
     }
 }
 
@@ -125,27 +127,57 @@ impl LineFormat {
     ///
     /// # Errors
     /// The line is malformed.
-    pub fn parts<'a>(&self, line: &'a [u8], clock: &mut Clock) -> Result<Parts<'a>, &'static str> {
+    pub fn parts<'a>(&self, line: &'a [u8], clock: &'a mut Clock) -> Result<Parts<'a>, &'static str> {
         match self {
             Self::Hdfs => hdfs(line, clock),
-            Self::Plain => Ok(Parts { time: NO_TIME, level: b"", component: b"", message: line }),
+            Self::Plain => Ok(Parts { time: NO_TIME, level: b"", component: b"", message: line, session: b"" }),
+            Self::Header(header) => header.parts(line, clock),
+            Self::Json(json) => json.parts(line, clock),
+            Self::Syslog(syslog) => syslog.parts(line, clock),
             Self::Pattern(pattern) => {
                 let found = pattern.regex.captures(line).ok_or("does not match `regex`")?;
-                let [time, level, component, message] =
+                let [time, level, component, message, session] =
                     pattern.groups.map(|g| g.and_then(|g| found.get(g)).map_or(&b""[..], |m| m.as_bytes()));
-                let time = match &pattern.time {
-                    Some(format) if clock.text != time => {
-                        let read = std::str::from_utf8(time).ok().and_then(|t| format.read(t)).unwrap_or(NO_TIME);
-                        clock.text.clear();
-                        clock.text.extend_from_slice(time);
-                        clock.time = read;
-                        read
-                    }
-                    Some(_) if !time.is_empty() => clock.time,
-                    _ => NO_TIME,
-                };
-                Ok(Parts { time, level, component, message })
+                let time = pattern.time.as_ref().map_or(NO_TIME, |format| clock.read(format, time));
+                Ok(Parts { time, level, component, message, session })
             }
+        }
+    }
+
+    /// Takes [`Parts::session`] from a field: of a header pattern, a named group, a key of JSON, a part of syslog lines.
+    ///
+    /// # Errors
+    /// There is no such field; the names of those there are, besides `component` and `level`.
+    pub fn session_field(&mut self, name: &str) -> Result<(), Vec<String>> {
+        match self {
+            Self::Hdfs | Self::Plain => Err(Vec::new()),
+            Self::Header(header) => header.session_field(name),
+            Self::Pattern(pattern) => pattern.session_group(name),
+            Self::Syslog(syslog) => syslog.session_field(name),
+            Self::Json(json) => {
+                json.session_key(name);
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns whether times may lack the year, so that [`time::Years`] must settle them.
+    pub fn lacks_year(&self) -> bool {
+        let format = match self {
+            Self::Header(header) => header.time_format(),
+            Self::Pattern(pattern) => pattern.time.as_ref(),
+            Self::Json(json) => json.time_format(),
+            Self::Syslog(_) | Self::Hdfs | Self::Plain => None,
+        };
+        format.is_some_and(TimeFormat::lacks_year)
+    }
+
+    /// Returns whether a line of this format tells by its time that it starts an entry.
+    pub fn is_timed(&self) -> bool {
+        match self {
+            Self::Header(header) => header.time_format().is_some(),
+            Self::Pattern(pattern) => pattern.time.is_some(),
+            _ => false,
         }
     }
 }
@@ -185,7 +217,7 @@ fn hdfs<'a>(line: &'a [u8], clock: &mut Clock) -> Result<Parts<'a>, &'static str
     if component.is_empty() || component.contains(&b' ') {
         return Err("no `component: ` before the message");
     }
-    Ok(Parts { time, level, component, message: message.strip_prefix(b" ").unwrap_or(message) })
+    Ok(Parts { time, level, component, message: message.strip_prefix(b" ").unwrap_or(message), session: b"" })
 }
 
 fn split_at(text: &[u8], mark: u8) -> Option<(&[u8], &[u8])> {
@@ -205,11 +237,12 @@ fn pairs(digits: &[u8]) -> Option<[u32; 3]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const START: i64 = 1_226_262_975_000_000; // 2008-11-09T20:36:15Z
 
-    fn parts(line: &str) -> Result<Parts<'_>, &'static str> {
-        LineFormat::Hdfs.parts(line.as_bytes(), &mut Clock::default())
+    fn parts<'a>(line: &'a str, clock: &'a mut Clock) -> Result<Parts<'a>, &'static str> {
+        LineFormat::Hdfs.parts(line.as_bytes(), clock)
     }
 
     #[test]
@@ -220,8 +253,9 @@ mod tests {
             level: b"INFO",
             component: b"dfs.DataNode$PacketResponder",
             message: b"PacketResponder 1 for block blk_3 terminating",
+            session: b"",
         };
-        assert_eq!(parts(line), Ok(expected));
+        assert_eq!(parts(line, &mut Clock::default()), Ok(expected));
     }
 
     #[test]
@@ -237,7 +271,7 @@ mod tests {
             ("081109 203615 148 INFO no component", "component"),
             ("081109 203615 148 INFO a b: c", "component"),
         ] {
-            let error = parts(line).unwrap_err();
+            let error = parts(line, &mut Clock::default()).map(|_| ()).unwrap_err();
             assert!(error.contains(why), "{line}: {error}");
         }
     }
@@ -254,26 +288,50 @@ mod tests {
     }
 
     #[test]
-    fn a_regex_format_reads_fractions_zones_and_dates_without_a_year() {
-        let time = |format: &str, year, text: &str| TimeFormat::new(format, year).unwrap().read(text);
-        assert_eq!(time("%Y-%m-%d %H:%M:%S,%3f", None, "2008-11-09 20:36:15,250"), Some(START + 250_000));
-        assert_eq!(time("%Y-%m-%d %H:%M:%S%.f", None, "2008-11-09 20:36:15.000250"), Some(START + 250));
-        assert_eq!(time("%Y-%m-%dT%H:%M:%S%z", None, "2008-11-09T22:36:15+0200"), Some(START));
-        assert_eq!(time("%b %d %H:%M:%S", Some(2008), "Nov  9 20:36:15"), Some(START));
-        assert_eq!(time("%s", None, "1226262975"), Some(START));
-        assert_eq!(TimeFormat::new("%b %d", None).unwrap_err(), "has no year");
-        assert!(TimeFormat::new("%Q", None).is_err());
-    }
-
-    #[test]
     fn a_regex_format_takes_its_groups_and_tolerates_an_unreadable_time() {
-        let time = TimeFormat::new("%H:%M:%S", Some(2008)).ok();
+        let time = TimeFormat::new("%d %H:%M").err();
+        assert!(time.is_some(), "no month");
+        let time = TimeFormat::new("%m-%d %H:%M:%S").ok();
         let pattern = Pattern::new(r"^(?P<timestamp>\S+) \[(?P<level>\w+)\] (?P<content>.*)$", time).unwrap();
         assert!(pattern.has_time());
-        let format = LineFormat::Pattern(Box::new(pattern));
-        let got = format.parts(b"noon [warn] \xff up", &mut Clock::default()).unwrap();
-        assert_eq!(got, Parts { time: NO_TIME, level: b"warn", component: b"", message: b"\xff up" });
+        let mut format = LineFormat::Pattern(Box::new(pattern));
+        assert!(format.lacks_year() && format.is_timed());
+        assert_eq!(format.session_field("level"), Ok(()));
+        assert_eq!(format.session_field("x").unwrap_err(), ["timestamp", "level", "content"]);
+        assert_eq!(format.session_field("level"), Ok(()));
+        let mut clock = Clock::default();
+        let got = format.parts(b"noon [warn] \xff up", &mut clock).unwrap();
+        let expected = Parts { time: NO_TIME, level: b"warn", component: b"", message: b"\xff up", session: b"warn" };
+        assert_eq!(got, expected);
         assert!(format.parts(b"nothing", &mut Clock::default()).is_err());
         assert!(Pattern::new("(?P<level>x)", None).unwrap_err().contains("content"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_have_parts_or_a_reason_in_every_format(
+            noise: Vec<u8>,
+            line in r#"[<{]?(\{"|[0-9]{1,4}|[-/:.,T ]|Jan|<13>1|[a-z]+|\[|\]|"|:|\}|\xff|"msg"){0,25}"#,
+        ) {
+            let time = || TimeFormat::new("%Y-%m-%d %T").ok();
+            let header = Header::new(r"<Date> <Time> [<A>]( \(<B>\))? <Component>(\[<Pid>\])?: <Content>", time()).unwrap();
+            let open = Header::new(r"<A>( x)? <Component>|<Content>", None).unwrap();
+            for format in [
+                LineFormat::Hdfs,
+                LineFormat::Plain,
+                LineFormat::Header(Box::new(header)),
+                LineFormat::Header(Box::new(open)),
+                LineFormat::Json(Box::new(Json::new(&json::Keys::default(), None))),
+                LineFormat::Syslog(Box::new(Syslog::new(true))),
+            ] {
+                for line in [&noise[..], line.as_bytes()] {
+                    // A clock that has seen something else gives the same.
+                    let mut used = Clock::default();
+                    let _ = format.parts(b"2008-11-09 20:36:15 [x] a: b", &mut used).map(|_| ());
+                    let mut fresh = Clock::default();
+                    prop_assert_eq!(format.parts(line, &mut used), format.parts(line, &mut fresh));
+                }
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`read`] | bytes: plain, `.gz` and `.zst` files as chunks of whole lines |
 //! | [`mod@format`] | line formats: timestamp, level, component, message |
+//! | [`entries`] | what depends on the lines before: the year, entries of several lines |
 //! | [`session`] | session keys of a line |
 //! | [`mask`] | the form of a message: its text with variables replaced by typed wildcards |
 //! | [`given`] | templates that the user brings |
@@ -12,8 +13,10 @@
 //! | [`scan`] | a file from bytes to rows, in parallel |
 //!
 //! Invariant: what comes out does not depend on how many threads worked or where a file was cut. Numbers are given in
-//! order of first appearance in the file when chunks are merged, and nothing else depends on the neighbours of a line.
+//! order of first appearance in the file when chunks are merged; what else depends on the neighbours of a line is settled
+//! there too, or chunks are cut so that those are together ([`entries`]).
 
+pub mod entries;
 pub mod format;
 pub mod given;
 pub mod intern;

@@ -11,6 +11,8 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
+use super::entries::{Cuts, MOST};
+
 /// Bytes a chunk aims for. Results do not depend on it.
 pub const CHUNK: usize = 8 << 20;
 
@@ -19,7 +21,8 @@ pub const CHUNK: usize = 8 << 20;
 pub struct Chunk {
     /// Offset of the first byte in the decompressed file.
     pub offset: u64,
-    /// The lines with their ends; only the file's last line may lack one.
+    /// The lines with their ends; only the file's last line may lack one. A line of more than a mebibyte may be cut
+    /// short, and is then the last one.
     pub bytes: Vec<u8>,
 }
 
@@ -40,6 +43,7 @@ pub struct LogReader {
     rest: Vec<u8>,
     size: usize,
     end: Option<End>,
+    cuts: Option<Cuts>,
 }
 
 impl LogReader {
@@ -74,7 +78,12 @@ impl LogReader {
                 Box::new(file.take(length))
             }
         };
-        Ok(Self { source, plain, offset: 0, rest: Vec::new(), size: size.max(1), end: None })
+        Ok(Self { source, plain, offset: 0, rest: Vec::new(), size: size.max(1), end: None, cuts: None })
+    }
+
+    /// Cuts only where entries start.
+    pub fn cut_at(&mut self, cuts: Option<Cuts>) {
+        self.cuts = cuts;
     }
 
     /// Returns the next chunk, `None` at the end.
@@ -82,28 +91,52 @@ impl LogReader {
     /// # Errors
     /// The file cannot be read (a compressed one that ends early or is damaged is no error, see [`End`]).
     pub fn next_chunk(&mut self) -> anyhow::Result<Option<Chunk>> {
-        if self.end.is_some() {
-            return Ok(None);
-        }
         let mut bytes = std::mem::take(&mut self.rest);
-        let mut from = 0;
+        let mut dropped = 0;
         loop {
             let want = (bytes.len() + self.size.div_ceil(4)).max(self.size);
-            if let Some(end) = self.fill(&mut bytes, want)? {
-                self.end = Some(end);
+            if self.end.is_none() {
+                self.end = self.fill(&mut bytes, want)?;
+            }
+            if self.end.is_some() {
                 break;
             }
-            if let Some(at) = memchr::memrchr(b'\n', &bytes[from..]) {
+            let place = match &mut self.cuts {
+                Some(cuts) => cuts.place(&bytes, self.offset == 0),
+                None => memchr::memrchr(b'\n', &bytes).map(|at| at + 1),
+            };
+            if let Some(at) = place {
                 self.rest.reserve(self.size + self.size / 4);
-                self.rest.extend_from_slice(&bytes[from + at + 1..]);
-                bytes.truncate(from + at + 1);
+                self.rest.extend_from_slice(&bytes[at..]);
+                bytes.truncate(at);
                 break;
             }
-            from = bytes.len();
+            // One more than the longest line with its `\r`: nobody reads the rest.
+            if bytes.len() > MOST + 1 && !bytes.contains(&b'\n') {
+                dropped = self.skip_line(&mut bytes)?;
+                break;
+            }
         }
         let chunk = Chunk { offset: self.offset, bytes };
-        self.offset += chunk.bytes.len() as u64;
+        self.offset += chunk.bytes.len() as u64 + dropped;
         Ok(if chunk.bytes.is_empty() { None } else { Some(chunk) })
+    }
+
+    /// Cuts a line short that is longer than any that is parsed, and reads up to its end; returns how much is left out.
+    fn skip_line(&mut self, line: &mut Vec<u8>) -> anyhow::Result<u64> {
+        let mut dropped = (line.len() - MOST - 2) as u64;
+        line.truncate(MOST + 2);
+        while self.end.is_none() {
+            let mut more = Vec::new();
+            self.end = self.fill(&mut more, self.size)?;
+            if let Some(at) = memchr::memchr(b'\n', &more) {
+                self.rest.extend_from_slice(&more[at + 1..]);
+                line.push(b'\n');
+                return Ok(dropped + at as u64);
+            }
+            dropped += more.len() as u64;
+        }
+        Ok(dropped)
     }
 
     /// Returns how the file ended; call it when there are no more chunks.
@@ -219,6 +252,44 @@ mod tests {
         assert_eq!(reader.next_chunk().unwrap().unwrap().bytes, b"one\ntwo");
         assert!(reader.next_chunk().unwrap().is_none());
         assert_eq!(reader.end(), End { truncated: None, grew: true });
+    }
+
+    #[test]
+    fn a_line_of_any_length_takes_little_memory_and_the_next_one_is_where_it_is() {
+        let long = MOST + 5_000_000;
+        let mut text = b"one\n".to_vec();
+        text.extend(std::iter::repeat_n(b'x', long));
+        text.extend(b"\ntwo\nthree");
+        let (_dir, path) = file("a.log", &text);
+        for size in [7, 4096, 1 << 20, 1 << 23] {
+            let mut reader = LogReader::with_chunk(&path, size).unwrap();
+            let mut lines = Vec::new();
+            while let Some(chunk) = reader.next_chunk().unwrap() {
+                assert!(chunk.bytes.len() <= 2 * MOST.max(size), "{} bytes", chunk.bytes.len());
+                let mut offset = chunk.offset;
+                for line in chunk.bytes.split_inclusive(|b| *b == b'\n') {
+                    lines.push((offset, line.len().min(MOST + 2)));
+                    offset += line.len() as u64;
+                }
+            }
+            let end = (4 + long + 1) as u64;
+            assert_eq!(lines, [(0, 4), (4, MOST + 2), (end, 4), (end + 4, 5)], "size {size}");
+            assert_eq!(reader.end(), End::default());
+        }
+    }
+
+    #[test]
+    fn garbage_after_a_compressed_log_ends_it() {
+        let text = text();
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(&text).unwrap();
+        for (name, mut bytes) in [("a.gz", gz.finish().unwrap()), ("a.zst", zstd::encode_all(&text[..], 1).unwrap())] {
+            bytes.extend(b"no member of anything");
+            let (_dir, path) = file(name, &bytes);
+            let (got, _, end) = read(&path, 1000);
+            assert_eq!(got, text, "{name}");
+            assert!(end.truncated.is_some(), "{name}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Columns of parsed lines: of a chunk with numbers of its own, then, in file order, with the numbers of the file.
 
+use super::entries::{Entries, MARK, MOST, Multiline, NO_ENTRY, Order, TOO_LONG};
 use super::format::{Clock, LineFormat};
 use super::intern::Interner;
 use super::mask::{Form, Masks};
@@ -20,6 +21,8 @@ pub struct LineParser {
     pub masks: Masks,
     /// Whether values of wildcards are kept.
     pub parameters: bool,
+    /// How lines belong together.
+    pub entries: Entries,
 }
 
 /// A line that could not be parsed.
@@ -68,7 +71,9 @@ pub struct Rows {
     pub blank: u64,
     /// Malformed lines.
     pub rejected: u64,
-    /// The first of them.
+    /// Lines that continue a parsed one.
+    pub continued: u64,
+    /// The first malformed lines.
     pub samples: Vec<Rejected>,
     /// 1-based line numbers.
     pub line: Vec<u64>,
@@ -111,34 +116,54 @@ impl LineParser {
             column.reserve(guess);
         }
         let (mut clock, mut form) = (Clock::default(), Form::default());
+        let mut entry = None;
         let mut start = 0;
         while start < bytes.len() {
             let stop = memchr::memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
-            let line = &bytes[start..stop];
+            let mut line = &bytes[start..stop];
+            if chunk.offset == 0 && start == 0 {
+                line = line.strip_prefix(MARK).unwrap_or(line);
+            }
             rows.lines += 1;
-            self.line(line, chunk.offset + start as u64, &mut rows, &mut clock, &mut form);
+            self.line(line, chunk.offset + start as u64, &mut rows, (&mut clock, &mut form), &mut entry);
             start = stop + 1;
         }
         rows
     }
 
-    fn line(&self, line: &[u8], offset: u64, rows: &mut Rows, clock: &mut Clock, form: &mut Form) {
+    fn line(
+        &self,
+        line: &[u8],
+        offset: u64,
+        rows: &mut Rows,
+        (clock, form): (&mut Clock, &mut Form),
+        entry: &mut Option<u64>,
+    ) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.len() > MOST {
+            return rows.reject(line, TOO_LONG);
+        }
         if line.iter().all(u8::is_ascii_whitespace) {
             rows.blank += 1;
             return;
         }
+        if self.entries.multiline.continues(line) {
+            return self.continuation(line, offset, rows, *entry, NO_ENTRY);
+        }
         let parts = match self.format.parts(line, clock) {
             Ok(parts) => parts,
             Err(why) => {
-                rows.rejected += 1;
-                if rows.samples.len() < SAMPLES {
-                    let text = line[..line.len().min(200)].to_vec();
-                    rows.samples.push(Rejected { line: rows.lines, text, why });
+                match self.entries.multiline {
+                    Multiline::Unmatched => self.continuation(line, offset, rows, *entry, why),
+                    Multiline::Off | Multiline::Start(_) => {
+                        *entry = None;
+                        rows.reject(line, why);
+                    }
                 }
                 return;
             }
         };
+        *entry = Some(offset);
         rows.line.push(rows.lines);
         rows.offset.push(offset);
         rows.time.push(parts.time);
@@ -157,7 +182,7 @@ impl LineParser {
 
         let from = rows.sessions.len();
         let (sessions, names) = (&mut rows.sessions, &mut rows.names.sessions);
-        self.sessions.each(line, |key| {
+        self.sessions.each_of(line, &parts, |key| {
             let number = names.number(key);
             if !sessions[from..].contains(&number) {
                 sessions.push(number);
@@ -175,7 +200,37 @@ impl LineParser {
     }
 }
 
+impl LineParser {
+    /// Adds a line to the entry that starts at `entry`, the last row, or rejects it.
+    fn continuation(&self, line: &[u8], offset: u64, rows: &mut Rows, entry: Option<u64>, why: &'static str) {
+        let Some(start) = entry.filter(|start| offset - start + line.len() as u64 <= MOST as u64) else {
+            return rows.reject(line, why);
+        };
+        debug_assert_eq!(rows.offset.last(), Some(&start));
+        rows.continued += 1;
+        let from = rows.session_ends.iter().rev().nth(1).map_or(0, |&end| end as usize);
+        let (sessions, names) = (&mut rows.sessions, &mut rows.names.sessions);
+        self.sessions.each(line, |key| {
+            let number = names.number(key);
+            if !sessions[from..].contains(&number) {
+                sessions.push(number);
+            }
+        });
+        if let Some(end) = rows.session_ends.last_mut() {
+            *end = rows.sessions.len() as u32;
+        }
+    }
+}
+
 impl Rows {
+    fn reject(&mut self, line: &[u8], why: &'static str) {
+        self.rejected += 1;
+        if self.samples.len() < SAMPLES {
+            let text = line[..line.len().min(200)].to_vec();
+            self.samples.push(Rejected { line: self.lines, text, why });
+        }
+    }
+
     /// Returns how many lines were parsed.
     pub fn len(&self) -> usize {
         self.line.len()
@@ -202,6 +257,8 @@ pub struct FileTables {
     pub blank: u64,
     /// Malformed lines.
     pub rejected: u64,
+    /// Lines that continue a parsed one.
+    pub continued: u64,
     /// Parsed lines.
     pub parsed: u64,
     /// The first malformed lines.
@@ -210,6 +267,8 @@ pub struct FileTables {
     pub span: Option<(i64, i64)>,
     /// The strings behind the numbers.
     pub names: Names,
+    /// What the next line depends on.
+    pub order: Order,
 }
 
 impl FileTables {
@@ -240,6 +299,7 @@ impl FileTables {
                 self.samples.push(sample);
             }
         }
+        self.order.settle(&mut rows.time);
         for &time in rows.time.iter().filter(|&&t| t != super::format::NO_TIME) {
             let (first, last) = self.span.unwrap_or((time, time));
             self.span = Some((first.min(time), last.max(time)));
@@ -247,6 +307,7 @@ impl FileTables {
         self.lines += rows.lines;
         self.blank += rows.blank;
         self.rejected += rows.rejected;
+        self.continued += rows.continued;
         self.parsed += rows.len() as u64;
     }
 }
@@ -288,6 +349,7 @@ mod tests {
             sessions: SessionFinder::new(r"blk_-?\d+").unwrap(),
             masks: Masks::default(),
             parameters: true,
+            entries: Entries::default(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::mpsc;
 
 use rayon::prelude::*;
 
+use super::entries::{Cuts, Order};
 use super::read::{Chunk, End, LogReader};
 use super::rows::{FileTables, LineParser, Rows};
 
@@ -30,7 +31,8 @@ pub fn scan(
     parser: &LineParser,
     mut rows: impl FnMut(Rows, &FileTables) -> anyhow::Result<()>,
 ) -> anyhow::Result<(FileTables, End)> {
-    let mut tables = FileTables::default();
+    let mut tables = FileTables { order: Order::new(&parser.entries), ..FileTables::default() };
+    reader.cut_at(Cuts::new(parser));
     let threads = rayon::current_num_threads();
     if threads == 1 {
         while let Some(chunk) = reader.next_chunk()? {

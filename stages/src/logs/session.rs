@@ -1,6 +1,8 @@
-//! Session keys: every distinct match of a regular expression in a line, in order.
+//! Session keys: every match of a regular expression in a line, a field of the line, or one key for all lines.
 
 use regex::bytes::Regex;
+
+use super::format::Parts;
 
 /// Finds session keys in a line.
 #[derive(Clone, Debug)]
@@ -14,6 +16,24 @@ enum How {
     Digits { prefix: Box<memchr::memmem::Finder<'static>>, length: usize, sign: bool },
     /// Anything else; the first group if there is one, else the whole match.
     Pattern(Regex),
+    /// A field; a line where it is empty has no session.
+    Field(Field),
+    /// The whole log is one session, [`ALL`].
+    All,
+}
+
+/// The key of the session that holds all lines.
+pub const ALL: &[u8] = b"all";
+
+/// A field that names a line's session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// The component.
+    Component,
+    /// The level.
+    Level,
+    /// The field that the format was told of.
+    Chosen,
 }
 
 impl SessionFinder {
@@ -39,7 +59,31 @@ impl SessionFinder {
         Ok(Self { how })
     }
 
-    /// Calls `found` with each match of the line, in order, repeats included.
+    /// Makes a finder of a field's value.
+    pub fn of_field(field: Field) -> Self {
+        Self { how: How::Field(field) }
+    }
+
+    /// Makes a finder that gives every line the key [`ALL`].
+    pub fn all() -> Self {
+        Self { how: How::All }
+    }
+
+    /// Calls `found` with each session key of a line that has these parts, in order, repeats included.
+    pub fn each_of<'a>(&self, line: &'a [u8], parts: &Parts<'a>, mut found: impl FnMut(&'a [u8])) {
+        let key = match &self.how {
+            How::Digits { .. } | How::Pattern(_) => return self.each(line, found),
+            How::Field(Field::Component) => parts.component,
+            How::Field(Field::Level) => parts.level,
+            How::Field(Field::Chosen) => parts.session,
+            How::All => ALL,
+        };
+        if !key.is_empty() {
+            found(key);
+        }
+    }
+
+    /// Calls `found` with each match in a text, in order, repeats included. A field is in no text.
     pub fn each<'a>(&self, line: &'a [u8], mut found: impl FnMut(&'a [u8])) {
         match &self.how {
             How::Digits { prefix, length, sign } => {
@@ -72,6 +116,7 @@ impl SessionFinder {
                 }
             }
             How::Pattern(regex) => regex.find_iter(line).filter(|m| !m.is_empty()).for_each(|m| found(m.as_bytes())),
+            How::Field(_) | How::All => {}
         }
     }
 }
@@ -94,6 +139,22 @@ mod tests {
         assert_eq!(all(r"blk_-?\d+", "blk_1 of blk_-22, blk_- and blk_x /a/blk_3"), ["blk_1", "blk_-22", "blk_3"]);
         assert_eq!(all(r"request id=(\w+)", "request id=a7 and request id=b"), ["a7", "b"]);
         assert_eq!(all("job-[a-z]+", "job-x job-"), ["job-x"]);
+    }
+
+    #[test]
+    fn a_field_or_all_lines() {
+        let parts = Parts { time: 0, level: b"INFO", component: b"", message: b"m 7", session: b"t-1" };
+        let keys = |finder: &SessionFinder| {
+            let mut keys = Vec::new();
+            finder.each_of(b"line 7", &parts, |k| keys.push(String::from_utf8_lossy(k).into_owned()));
+            finder.each(b"more 8", |k| keys.push(String::from_utf8_lossy(k).into_owned()));
+            keys
+        };
+        assert_eq!(keys(&SessionFinder::of_field(Field::Level)), ["INFO"]);
+        assert_eq!(keys(&SessionFinder::of_field(Field::Chosen)), ["t-1"]);
+        assert_eq!(keys(&SessionFinder::of_field(Field::Component)), [""; 0]);
+        assert_eq!(keys(&SessionFinder::all()), ["all"]);
+        assert_eq!(keys(&SessionFinder::new(r"\d").unwrap()), ["7", "8"]);
     }
 
     #[test]

@@ -171,6 +171,109 @@ fn a_regex_format_with_own_masks_and_without_parameters() {
 }
 
 #[test]
+fn stack_traces_are_continued_or_malformed() {
+    let log = b"2008-11-09 20:35:30 a: failed blk_1\njava.io.IOException: x\n\tat y\n2008-11-09 20:35:32 b: fine\n";
+    let summary = |multiline: serde_json::Value| {
+        let with = json!({
+            "format": "<Date> <Time> <Component>: <Content>",
+            "timestamp_format": "%Y-%m-%d %H:%M:%S",
+            "multiline": multiline,
+        });
+        let run = parse(&[("a.log", log)], &with, 1).unwrap();
+        let summary = read_summary(&run.path("events")).unwrap();
+        (summary.parsed, summary.rejected, summary.continued)
+    };
+    assert_eq!(summary(json!(null)), (2, 0, 2));
+    assert_eq!(summary(json!(true)), (2, 0, 2));
+    assert_eq!(summary(json!(false)), (2, 2, 0));
+    assert_eq!(summary(json!({"start": "^[2j]"})), (2, 2, 0));
+    assert_eq!(summary(json!({"start": "^2"})), (2, 0, 2));
+}
+
+#[test]
+fn sessions_by_field_or_none() {
+    let keys = |log: &str, with: serde_json::Value| -> (Vec<String>, Vec<u32>) {
+        let run = parse(&[("a.log", log.as_bytes())], &with, 1).unwrap();
+        let keys = read_parquet(&part_path(&run.path("events"), 0, ".sessions.parquet"), None).unwrap();
+        let keys = keys.column("session_id").unwrap().str().unwrap().iter().flatten().map(str::to_owned).collect();
+        let frame = read_parquet(&part_path(&run.path("events"), 0, ".parquet"), None).unwrap();
+        (keys, lists::<polars::prelude::UInt32Type>(&frame, "sessions").unwrap().1)
+    };
+    let of = |names: &[&str], rows: &[u32]| (names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>(), rows.to_vec());
+    let threads = "2008-11-09 [main] a\n2008-11-09 [x y] b\n2008-11-09 [main] c\n";
+    let header = |session: serde_json::Value| json!({"format": "<Date> [<Thread>] <Content>", "timestamp_format": "%F", "session": session});
+    assert_eq!(keys(threads, header(json!({"field": "thread"}))), of(&["main", "x y"], &[0, 1, 0]));
+    assert_eq!(keys(threads, header(json!("none"))), of(&["all"], &[0, 0, 0]));
+    assert_eq!(keys(threads, header(json!({"all": true}))), of(&["all"], &[0, 0, 0]));
+    assert_eq!(keys(LOG, json!({"session": {"field": "level"}})), of(&["INFO", "WARN"], &[0, 1, 0, 0]));
+    let objects = "{\"msg\":\"a\",\"req\":{\"id\":7}}\n{\"msg\":\"b\"}\n{\"req\":{\"id\":\"7\"},\"msg\":\"c\"}\n";
+    let json = json!({"format": "json", "session": {"field": "req.id"}});
+    assert_eq!(keys(objects, json), of(&["7"], &[0, 0]));
+    let named = json!({"format": "regex", "regex": r"(?P<content>(?P<who>\w+)@\w+)", "session": {"field": "who"}});
+    assert_eq!(keys("ann@a\nbob@b\nann@c", named), of(&["ann", "bob"], &[0, 1, 0]));
+}
+
+/// The rows of a run: seconds since START (of `a_small_log_...`) or none, level, component, and the template's text.
+fn rows(run: &Run, part: usize) -> Vec<(Option<i64>, String, String, String)> {
+    let events = run.path("events");
+    let frame = read_parquet(&part_path(&events, part, ".parquet"), None).unwrap();
+    let mut templates = csv::Reader::from_path(part_path(&events, part, ".templates.csv")).unwrap();
+    let texts: Vec<String> = templates.records().map(|r| r.unwrap()[3].to_owned()).collect();
+    let time = frame.column("timestamp").unwrap().cast(&DataType::Int64).unwrap();
+    let text = |name: &str| -> Vec<String> {
+        frame.column(name).unwrap().str().unwrap().iter().map(|t| t.unwrap().to_owned()).collect()
+    };
+    let template: Vec<u32> = frame.column("template").unwrap().u32().unwrap().into_no_null_iter().collect();
+    let time: Vec<Option<i64>> = time.i64().unwrap().iter().map(|t| t.map(|t| t / 1_000_000 - 1_226_262_930)).collect();
+    (0..frame.height())
+        .map(|i| (time[i], text("level")[i].clone(), text("component")[i].clone(), texts[template[i] as usize].clone()))
+        .collect()
+}
+
+fn row(time: i64, level: &str, component: &str, text: &str) -> (Option<i64>, String, String, String) {
+    (Some(time), level.to_owned(), component.to_owned(), text.to_owned())
+}
+
+#[test]
+fn the_formats_read_the_same_from_the_same_log() {
+    let expected = [row(0, "INFO", "a.B", "got <id>"), row(2, "WARN", "c", "lost <num> blocks")];
+    for (log, with) in [
+        ("081109 203530 7 INFO a.B: got blk_1\n081109 203532 7 WARN c: lost 2 blocks\n", json!({})),
+        (
+            "2008-11-09 20:35:30,000 INFO [main] a.B: got blk_1\n2008-11-09 20:35:32,999 WARN [x y] c: lost 2 blocks\n",
+            json!({"format": "<Date> <Time> <Level> [<Thread>] <Component>: <Content>", "timestamp_format": "%Y-%m-%d %H:%M:%S,%3f"}),
+        ),
+        (
+            "{\"ts\":1226262930,\"lvl\":\"INFO\",\"logger\":\"a.B\",\"msg\":\"got blk_1\"}\n{\"ts\":\"2008-11-09T21:35:32+01:00\",\"lvl\":\"WARN\",\"logger\":\"c\",\"msg\":\"lost 2 blocks\"}\n",
+            json!({"format": "json", "json": {"level": "lvl"}}),
+        ),
+    ] {
+        let run = parse(&[("a.log", log.as_bytes())], &with, 1).unwrap();
+        assert_eq!(rows(&run, 0), expected, "{with}");
+    }
+}
+
+#[test]
+fn a_rotated_syslog_goes_on_into_the_new_year() {
+    let old = b"Nov  9 20:35:30 host sshd[7]: one\nDec 31 23:59:59 host sshd[7]: two\n";
+    let new =
+        b"<12>Jan  1 00:00:00 host kernel: three\nJan  1 00:00:01 host kernel: four\nDec 31 23:59:59 host x: late\n";
+    let with = json!({"format": "syslog", "year": 2008});
+    let run = parse(&[("messages", new), ("messages.1", old)], &with, 2).unwrap();
+    let new_year = 1_230_768_000 - 1_226_262_930;
+    assert_eq!(rows(&run, 0), [row(0, "", "sshd", "one"), row(new_year - 1, "", "sshd", "two")]);
+    let expected = [
+        row(new_year, "warning", "kernel", "three"),
+        row(new_year + 1, "", "kernel", "four"),
+        row(new_year - 1, "", "x", "late"),
+    ];
+    assert_eq!(rows(&run, 1), expected);
+    let summary = read_summary(&run.path("events")).unwrap();
+    assert_eq!(summary.files.iter().map(|f| f.steps_back).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(summary.files[1].last.as_deref(), Some("2009-01-01T00:00:01Z"));
+}
+
+#[test]
 fn wrong_parameters_are_all_named() {
     let paths = |with: serde_json::Value| -> Vec<String> {
         let errors = (kind().make)(&with).err().unwrap_or_default();
@@ -180,6 +283,15 @@ fn wrong_parameters_are_all_named() {
         paths(json!({"session": "(", "masks": {"custom": [{"name": "X", "regex": "a"}]}})),
         ["session", "masks.custom.0"]
     );
+    assert_eq!(paths(json!({"multiline": {"start": "("}})), ["multiline.start"]);
+    assert_eq!(paths(json!({"multiline": {"start": "x?"}})), ["multiline.start"]);
+    assert_eq!(paths(json!({"multiline": "yes"})), ["multiline"]);
+    assert_eq!(paths(json!({"session": {"field": "pid"}})), ["session.field"]);
+    assert_eq!(paths(json!({"session": {"feild": "component"}}))[0], "session.feild");
+    assert_eq!(paths(json!({"session": {}})), ["session"]);
+    assert_eq!(paths(json!({"session": {"all": false}})), ["session"]);
+    assert_eq!(paths(json!({"session": 3})), ["session"]);
+    assert_eq!(paths(json!({"session": {"field": "component"}})), [""; 0]);
     assert_eq!(paths(json!({"format": "regex"})), ["regex"]);
     assert_eq!(paths(json!({"regex": "(?P<content>.*)"})), ["regex"]);
     assert_eq!(paths(json!({"format": "regex", "regex": "(?P<timestamp>.)(?P<content>.*)"})), ["timestamp_format"]);
@@ -188,5 +300,12 @@ fn wrong_parameters_are_all_named() {
         ["timestamp_format"]
     );
     assert_eq!(paths(json!({"format": "xml"})), ["format"]);
+    assert_eq!(paths(json!({"format": "<Date> <Component>: x"})), ["format"]);
+    assert_eq!(paths(json!({"format": "<Date> <Content>"})), ["timestamp_format"]);
+    assert_eq!(paths(json!({"format": "<Host> <Content>", "timestamp_format": "%F"})), ["timestamp_format"]);
+    assert_eq!(paths(json!({"format": "json", "json": {"level": "l", "time": "t"}})), ["json.time"]);
+    assert_eq!(paths(json!({"json": {"level": "l"}})), ["json"]);
+    assert_eq!(paths(json!({"format": "hdfs", "year": 2008})), ["year"]);
+    assert_eq!(paths(json!({"format": "syslog", "year": 2008})), [""; 0]);
     assert_eq!(paths(json!({"sesion": "x"})), ["sesion"]);
 }

@@ -13,6 +13,7 @@ use polars::prelude::{
 use super::{FileStart, SessionSummary};
 use crate::logs::format::NO_TIME;
 use crate::logs::intern::Interner;
+use crate::logs::rows::text;
 use crate::support::table::list_column;
 use crate::support::time::rfc3339;
 
@@ -157,7 +158,7 @@ impl Lines {
             }
             sessions.end.push(before);
             sessions.censored.push(!closed && log_end - before < idle);
-            sessions.ids.push(String::from_utf8_lossy(self.keys.get(session)).into_owned());
+            sessions.ids.push(text(self.keys.get(session)).into_owned());
         }
         let about = SessionSummary {
             lines: self.base,

@@ -11,7 +11,7 @@ use crate::drain::Limits;
 use crate::logs::format::NO_TIME;
 use crate::logs::rows::{FileTables, Rows, text};
 use crate::logs::scan::scan_log;
-use crate::parse::{FileSummary, ParseParams, ParseSummary, part_path, reading_order, refuse_nothing};
+use crate::parse::{FileSummary, ParseParams, ParseSummary, YearsOfLogs, part_path, reading_order, refuse_nothing};
 use crate::support::table::{lists, read_parquet};
 use crate::templates::{LocalTemplate, Template, given_from_known, globalize};
 
@@ -110,8 +110,10 @@ pub fn sessions_from_logs(
     }
     let mut files: Vec<Scanned> = Vec::new();
     let mut about = ParseSummary::default();
+    let mut years = YearsOfLogs::default();
     for (part, (logical, path)) in paths.iter().enumerate() {
         let mut kept = Vec::new();
+        years.start(logical, &mut parser.entries);
         let (tables, end) = scan_log(path, &parser, |mut rows, _| {
             rows.offset = Vec::new();
             rows.level = Vec::new();
@@ -120,11 +122,13 @@ pub fn sessions_from_logs(
             Ok(())
         })
         .with_context(|| format!("cannot parse {logical}"))?;
+        years.end(logical, &tables);
         let file = FileSummary::new(logical, part, &tables, &end);
         about.warnings.extend(file.warnings(&end));
         about.lines += file.lines;
         about.parsed += file.parsed;
         about.rejected += file.rejected;
+        about.continued += file.continued;
         about.files.push(file);
         files.push(Scanned { rows: kept, tables });
     }
