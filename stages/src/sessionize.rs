@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use build::{Lines, Sessions};
 pub use input::{LogSessions, sessions_from_logs};
 
-use crate::parse::read_summary;
+use crate::parse::{read_parts, summary_of};
 use crate::templates::{Template, read_map, read_templates};
 
 /// Returns the kind.
@@ -190,11 +190,12 @@ impl From<SessionizeParams> for Sessionize {
 impl Stage for Sessionize {
     fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
         let events = cx.input("events")?;
-        let summary = read_summary(events)?;
+        let parts = read_parts(events)?;
+        let summary = summary_of(&parts);
         let templates = read_templates(cx.input("templates")?)?;
         let map = read_map(cx.input("map")?)?;
         let closing = self.params.closing(&templates)?;
-        let lines = input::read_events(events, &summary, &map, &templates, || cx.check_cancelled())?;
+        let lines = input::read_events(&parts, &map, &templates, || cx.check_cancelled())?;
         let (sessions, mut about) = lines.group(&closing, self.params.idle_micros(), self.params.min_events);
         about.simulated = summary.simulated;
         about.lines = summary.lines;

@@ -1,4 +1,4 @@
-//! The part files of one log: rows as Parquet, one row group a chunk, and the strings their numbers stand for.
+//! The files of one log: rows as Parquet, one row group a chunk, and the strings their numbers stand for.
 //!
 //! Rows are encoded and written on a thread of their own while the next chunks are parsed, unless one thread is all
 //! there is. Row groups follow the chunks of the reader, which are cut at fixed sizes: bytes do not depend on threads.
@@ -23,7 +23,7 @@ use crate::logs::intern::Interner;
 use crate::logs::rows::{FileTables, Rows, text};
 use crate::support::table::{list_column, write_parquet};
 
-use super::part_path;
+use super::{ROWS, SESSIONS, TEMPLATES};
 
 /// Rows are written once and read once, so speed counts for more than size.
 const COMPRESSION: ParquetCompression = ParquetCompression::Zstd(None);
@@ -32,10 +32,9 @@ const COMPRESSION: ParquetCompression = ParquetCompression::Zstd(None);
 type Dictionary = Arc<Vec<String>>;
 type Job = (Rows, Dictionary, Dictionary);
 
-/// Writes the parts of one log file.
+/// Writes the files of one log.
 pub(super) struct PartWriter {
-    events: PathBuf,
-    number: usize,
+    folder: PathBuf,
     levels: Dictionary,
     components: Dictionary,
     how: How,
@@ -47,9 +46,9 @@ enum How {
 }
 
 impl PartWriter {
-    /// Starts part `number` in the directory `events`.
-    pub(super) fn start(events: &Path, number: usize, parameters: bool) -> anyhow::Result<Self> {
-        let mut encoder = Encoder::create(&part_path(events, number, ".parquet"), parameters)?;
+    /// Starts the files of a log in its folder.
+    pub(super) fn start(folder: &Path, parameters: bool) -> anyhow::Result<Self> {
+        let mut encoder = Encoder::create(&folder.join(ROWS), parameters)?;
         let how = if rayon::current_num_threads() == 1 {
             How::Here(Box::new(encoder))
         } else {
@@ -63,7 +62,7 @@ impl PartWriter {
             How::Thread { sender, handle }
         };
         let (levels, components) = (Arc::default(), Arc::default());
-        Ok(Self { events: events.to_owned(), number, levels, components, how })
+        Ok(Self { folder: folder.to_owned(), levels, components, how })
     }
 
     /// Takes the rows of the next chunk.
@@ -83,7 +82,7 @@ impl PartWriter {
         }
     }
 
-    /// Completes the part and writes the strings behind its numbers.
+    /// Completes the rows and writes the strings behind its numbers.
     pub(super) fn finish(self, tables: &FileTables, given: &GivenTemplates) -> anyhow::Result<()> {
         match self.how {
             How::Here(encoder) => encoder.finish()?,
@@ -94,8 +93,8 @@ impl PartWriter {
         }
         let ids: Vec<String> = tables.names.sessions.iter().map(|s| text(s).into_owned()).collect();
         let mut sessions = DataFrame::new_infer_height(vec![Column::new("session_id".into(), ids)])?;
-        write_parquet(&part_path(&self.events, self.number, ".sessions.parquet"), &mut sessions)?;
-        write_templates(&part_path(&self.events, self.number, ".templates.csv"), tables, given)
+        write_parquet(&self.folder.join(SESSIONS), &mut sessions)?;
+        write_templates(&self.folder.join(TEMPLATES), tables, given)
     }
 }
 
@@ -199,7 +198,7 @@ fn write_templates(path: &Path, tables: &FileTables, given: &GivenTemplates) -> 
     out.flush().with_context(context)
 }
 
-/// Writes the user's templates beside the parts, for the stage that gives global numbers.
+/// Writes the user's templates beside the rows, for the stage that gives global numbers.
 pub(super) fn write_given(path: &Path, given: &GivenTemplates) -> anyhow::Result<()> {
     let context = || format!("cannot write {}", path.display());
     let mut out = csv::Writer::from_path(path).with_context(context)?;

@@ -43,10 +43,13 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Starts the next file; its session keys follow with [`Lines::add_keys`].
+    /// Starts the next file, or the next piece of one; its session keys follow with [`Lines::add_keys`].
     pub fn start_file(&mut self, path: &str) {
-        self.files.push(FileStart { path: path.to_owned(), first_line: self.base + 1 });
         self.of_file.clear();
+        if self.files.last().is_some_and(|file| file.path == path) {
+            return;
+        }
+        self.files.push(FileStart { path: path.to_owned(), first_line: self.base + 1 });
     }
 
     /// Adds session keys of the current file, in order of their numbers there.

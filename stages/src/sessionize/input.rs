@@ -11,34 +11,33 @@ use crate::drain::Limits;
 use crate::logs::format::NO_TIME;
 use crate::logs::rows::{FileTables, Rows, text};
 use crate::logs::scan::scan_log;
-use crate::parse::{FileSummary, ParseParams, ParseSummary, part_path, reading_order, refuse_nothing};
+use crate::parse::{FileSummary, ParseParams, ParseSummary, Part, reading_order, refuse_nothing};
 use crate::support::table::{lists, read_parquet};
-use crate::templates::{LocalTemplate, Template, given_from_known, globalize};
+use crate::templates::{LocalTemplate, Template, given_from_known, globalize, name_alike};
 
 /// Rows read at a time: what is held of a part stays small.
 const SLICE: usize = 1 << 19;
 
 /// Reads the parts of an events directory.
 pub(super) fn read_events(
-    events: &Path,
-    summary: &ParseSummary,
+    parts: &[Part],
     map: &[Vec<u32>],
     templates: &[Template],
     mut check: impl FnMut() -> anyhow::Result<()>,
 ) -> anyhow::Result<Lines> {
     let mut lines = Lines::default();
     let none = Vec::new();
-    for file in &summary.files {
-        lines.start_file(&file.path);
-        let keys = read_parquet(&part_path(events, file.part, ".sessions.parquet"), None)?;
+    for (number, part) in parts.iter().enumerate() {
+        lines.start_file(&part.file);
+        let keys = read_parquet(&part.sessions(), None)?;
         let keys = keys.column("session_id")?.str()?;
         lines.add_keys(keys.iter().map(|k| k.unwrap_or_default().as_bytes()));
-        let map = map.get(file.part).unwrap_or(&none);
+        let map = map.get(number).unwrap_or(&none);
         if let Some(wrong) = map.iter().find(|n| **n as usize >= templates.len()) {
             bail!("the template map names template {wrong}, but there are {}", templates.len());
         }
 
-        let path = part_path(events, file.part, ".parquet");
+        let path = part.rows();
         let context = || format!("cannot read {}", path.display());
         let mut from = 0;
         loop {
@@ -66,7 +65,7 @@ pub(super) fn read_events(
             }
             from += frame.height();
         }
-        lines.end_file(file.lines);
+        lines.end_file(part.about.lines);
     }
     Ok(lines)
 }
@@ -110,7 +109,7 @@ pub fn sessions_from_logs(
     }
     let mut files: Vec<Scanned> = Vec::new();
     let mut about = ParseSummary::default();
-    for (part, (logical, path)) in paths.iter().enumerate() {
+    for (logical, path) in &paths {
         let mut kept = Vec::new();
         let (tables, end) = scan_log(path, &parser, |mut rows, _| {
             rows.offset = Vec::new();
@@ -120,17 +119,12 @@ pub fn sessions_from_logs(
             Ok(())
         })
         .with_context(|| format!("cannot parse {logical}"))?;
-        let file = FileSummary::new(logical, part, &tables, &end);
-        about.warnings.extend(file.warnings(&end));
-        about.lines += file.lines;
-        about.parsed += file.parsed;
-        about.rejected += file.rejected;
-        about.files.push(file);
+        about.add(FileSummary::new(logical, false, &tables, &end));
         files.push(Scanned { rows: kept, tables });
     }
     refuse_nothing(&about)?;
 
-    let local: Vec<Vec<LocalTemplate>> = files
+    let mut local: Vec<Vec<LocalTemplate>> = files
         .iter()
         .map(|file| {
             let names = &file.tables.names;
@@ -142,6 +136,7 @@ pub fn sessions_from_logs(
             names.forms.iter().zip(&names.uses).map(local).collect()
         })
         .collect();
+    name_alike(&mut local);
     let global = globalize(&local, known, limits)?;
     drop(local);
 
