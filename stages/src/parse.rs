@@ -23,6 +23,7 @@
 //! all files.
 
 mod part;
+pub mod places;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -35,12 +36,12 @@ use serde::{Deserialize, Serialize};
 use crate::logs::format::{LineFormat, Pattern, TimeFormat};
 use crate::logs::given::GivenTemplates;
 use crate::logs::mask::Masks;
-use crate::logs::read::End;
-use crate::logs::rows::{FileTables, LineParser, text};
-use crate::logs::scan::scan_log;
+use crate::logs::read::{End, LogReader};
+use crate::logs::rows::{FileTables, LineParser, Rows, text};
+use crate::logs::scan::scan;
 use crate::logs::session::SessionFinder;
 use crate::support::time::rfc3339;
-use part::PartWriter;
+use part::{Draft, PartWriter};
 
 /// Share of rejected lines from which on a file is suspicious.
 const SUSPICIOUS: f64 = 0.05;
@@ -406,14 +407,17 @@ impl Parse {
             std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
             let mut writer = PartWriter::start(&folder, self.params.parameters)?;
             let compressed = path.extension().is_some_and(|e| e == "gz" || e == "zst" || e == "zstd");
-            let (tables, end) = scan_log(path, &parser, |rows, tables| {
+            let hand_on = |rows: Rows, draft: Draft, _: &FileTables| {
                 cx.check_cancelled()?;
-                if !compressed && let Some(&offset) = rows.offset.last() {
-                    cx.progress(done + offset, total, "bytes");
+                if !compressed {
+                    cx.progress(done + rows.start, total, "bytes");
                 }
-                writer.write(rows, tables)
-            })
-            .with_context(|| format!("cannot parse {logical}"))?;
+                writer.write(&rows, draft)
+            };
+            let parameters = self.params.parameters;
+            let (tables, end) = LogReader::open(path)
+                .and_then(|log| scan(log, &parser, |rows| Draft::of(rows, parameters), hand_on))
+                .with_context(|| format!("cannot parse {logical}"))?;
             writer.finish(&tables, &given)?;
             if !given.all.is_empty() {
                 part::write_given(&folder.join(GIVEN), &given)?;

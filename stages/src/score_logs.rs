@@ -86,7 +86,7 @@ impl Scorer {
             event_ids: found.templates.iter().map(|t| t.event_id.clone()).collect(),
             texts: found.templates.iter().map(|t| t.text.clone()).collect(),
         };
-        let frame = bundle.score(&found.sessions.frame(0, found.sessions.len())?, &templates)?;
+        let frame = bundle.score(&found.sessions.frame()?, &templates)?;
         let events: Vec<usize> = (0..found.sessions.len()).map(|row| found.sessions.events_of(row).len()).collect();
         let alerts = write_scores(&frame, &events, metrics.threshold, format, out)?;
         let new_templates = found.templates.len() - known.len();

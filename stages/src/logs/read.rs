@@ -6,7 +6,7 @@
 //! truncates must not kill this one.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -77,15 +77,20 @@ impl LogReader {
         Ok(Self { source, plain, offset: 0, rest: Vec::new(), size: size.max(1), end: None })
     }
 
-    /// Returns the next chunk, `None` at the end.
+    /// Returns the next chunk, `None` at the end. It is put into `bytes`, whatever was in there before: a buffer that is
+    /// used again costs no new memory.
     ///
     /// # Errors
-    /// The file cannot be read (a compressed one that ends early or is damaged is no error, see [`End`]).
-    pub fn next_chunk(&mut self) -> anyhow::Result<Option<Chunk>> {
+    /// The file cannot be read (a compressed one that ends early or is damaged is no error, see [`End`]), or a line has
+    /// more than 4 GB.
+    pub fn next_chunk(&mut self, mut bytes: Vec<u8>) -> anyhow::Result<Option<Chunk>> {
         if self.end.is_some() {
             return Ok(None);
         }
-        let mut bytes = std::mem::take(&mut self.rest);
+        bytes.clear();
+        bytes.reserve_exact(self.size + self.size / 4);
+        bytes.extend_from_slice(&self.rest);
+        self.rest.clear();
         let mut from = 0;
         loop {
             let want = (bytes.len() + self.size.div_ceil(4)).max(self.size);
@@ -94,13 +99,13 @@ impl LogReader {
                 break;
             }
             if let Some(at) = memchr::memrchr(b'\n', &bytes[from..]) {
-                self.rest.reserve(self.size + self.size / 4);
                 self.rest.extend_from_slice(&bytes[from + at + 1..]);
                 bytes.truncate(from + at + 1);
                 break;
             }
             from = bytes.len();
         }
+        anyhow::ensure!(u32::try_from(bytes.len()).is_ok(), "the log has a line of more than 4 GB");
         let chunk = Chunk { offset: self.offset, bytes };
         self.offset += chunk.bytes.len() as u64;
         Ok(if chunk.bytes.is_empty() { None } else { Some(chunk) })
@@ -122,26 +127,14 @@ impl LogReader {
 
     /// Fills `bytes` up to `want`; returns the end of the file if it comes first.
     fn fill(&mut self, bytes: &mut Vec<u8>, want: usize) -> anyhow::Result<Option<End>> {
-        let mut at = bytes.len();
-        bytes.resize(want, 0);
-        let mut end = None;
-        while at < want {
-            match self.source.read(&mut bytes[at..]) {
-                Ok(0) => {
-                    end = Some(End::default());
-                    break;
-                }
-                Ok(n) => at += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if self.plain.is_none() => {
-                    end = Some(End { truncated: Some(e.to_string()), grew: false });
-                    break;
-                }
-                Err(e) => return Err(e).context("cannot read the log"),
-            }
+        let missing = want - bytes.len();
+        // `read_to_end` keeps what was read before an error, and fills memory that was never written to.
+        match self.source.by_ref().take(missing as u64).read_to_end(bytes) {
+            Ok(_) if bytes.len() < want => Ok(Some(End::default())),
+            Ok(_) => Ok(None),
+            Err(e) if self.plain.is_none() => Ok(Some(End { truncated: Some(e.to_string()), grew: false })),
+            Err(e) => Err(e).context("cannot read the log"),
         }
-        bytes.truncate(at);
-        Ok(end)
     }
 }
 
@@ -154,7 +147,7 @@ mod tests {
     fn read(path: &Path, size: usize) -> (Vec<u8>, usize, End) {
         let mut reader = LogReader::with_chunk(path, size).unwrap();
         let (mut all, mut chunks) = (Vec::new(), 0);
-        while let Some(chunk) = reader.next_chunk().unwrap() {
+        while let Some(chunk) = reader.next_chunk(Vec::new()).unwrap() {
             assert_eq!(chunk.offset, all.len() as u64);
             all.extend(chunk.bytes);
             chunks += 1;
@@ -181,7 +174,7 @@ mod tests {
         for size in [1, 7, 64, 1000, 1 << 20] {
             let mut reader = LogReader::with_chunk(&path, size).unwrap();
             let mut all: Vec<u8> = Vec::new();
-            while let Some(chunk) = reader.next_chunk().unwrap() {
+            while let Some(chunk) = reader.next_chunk(Vec::new()).unwrap() {
                 all.extend(&chunk.bytes);
                 assert!(chunk.bytes.ends_with(b"\n") || all.len() == text.len());
             }
@@ -216,8 +209,8 @@ mod tests {
         let (_dir, path) = file("a.log", b"one\ntwo");
         let mut reader = LogReader::open(&path).unwrap();
         File::options().append(true).open(&path).unwrap().write_all(b" and a half\nthree\n").unwrap();
-        assert_eq!(reader.next_chunk().unwrap().unwrap().bytes, b"one\ntwo");
-        assert!(reader.next_chunk().unwrap().is_none());
+        assert_eq!(reader.next_chunk(Vec::new()).unwrap().unwrap().bytes, b"one\ntwo");
+        assert!(reader.next_chunk(Vec::new()).unwrap().is_none());
         assert_eq!(reader.end(), End { truncated: None, grew: true });
     }
 

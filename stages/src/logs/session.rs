@@ -39,6 +39,11 @@ impl SessionFinder {
         Ok(Self { how })
     }
 
+    /// Returns whether the keys are what [`super::shape::block`] finds: `blk_-?\d+`.
+    pub fn finds_blocks(&self) -> bool {
+        matches!(&self.how, How::Digits { prefix, sign: true, .. } if prefix.needle() == b"blk_")
+    }
+
     /// Calls `found` with each match of the line, in order, repeats included.
     pub fn each<'a>(&self, line: &'a [u8], mut found: impl FnMut(&'a [u8])) {
         match &self.how {
