@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 /// Bytes a chunk aims for. Results do not depend on it.
-pub const CHUNK: usize = 8 << 20;
+pub const CHUNK: usize = 4 << 20;
 
 /// Whole lines of a file.
 #[derive(Debug, Default)]
