@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test check bench bench-engine bench-lineage soak validate-lineage data serve dashboards clean bootstrap bootstrap-test
+.PHONY: help build run test check bench bench-engine bench-lineage bench-parse soak validate-lineage data serve dashboards clean bootstrap bootstrap-test
 
 ARGS ?=
 
@@ -34,6 +34,9 @@ bench-engine: build ## The table of docs/benchmarks.md: the engine beside ninja,
 
 bench-lineage: build ## Time lineage questions at 10,000 stages and 1,000 runs (STAGES=n RUNS=n)
 	@scripts/bench-lineage.sh $(or $(STAGES),10000) $(or $(RUNS),1000)
+
+bench-parse: build ## Raw log to sessions beside grep, Drain3 and regular expressions, on a simulated log (LINES=2000000)
+	@scripts/bench-parse.sh $(or $(LINES),2000000)
 
 validate-lineage: build ## Export several runs in every standard format and have outside validators judge them
 	@scripts/validate-lineage.sh

@@ -69,7 +69,8 @@ pub struct Row {
 /// The file cannot be read.
 pub fn read_head(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut reader = LogReader::with_chunk(path, HEAD)?;
-    let chunk = reader.next_chunk().with_context(|| format!("cannot read the beginning of {}", path.display()))?;
+    let chunk =
+        reader.next_chunk(Vec::new()).with_context(|| format!("cannot read the beginning of {}", path.display()))?;
     Ok(chunk.map(|c| c.bytes).unwrap_or_default())
 }
 
@@ -103,7 +104,7 @@ fn row(rows: &Rows, i: usize) -> Row {
         time: (rows.time[i] != NO_TIME).then(|| rfc3339(rows.time[i])),
         level: name(names.levels.get(rows.level[i])),
         component: name(names.components.get(rows.component[i])),
-        sessions: rows.sessions_of(i).iter().map(|&s| name(names.sessions.get(s))).collect(),
+        sessions: rows.sessions_of(i).iter().map(|&s| name(&names.sessions.get(s))).collect(),
         template: name(names.forms.get(rows.form[i])),
     }
 }

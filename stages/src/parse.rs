@@ -1,4 +1,16 @@
-//! `parse`: raw logs to rows, one Parquet part per file, with local templates and session keys.
+//! `parse`: raw logs to rows, one folder per file, with local templates and session keys.
+//!
+//! | in the folder of a file | |
+//! |---|---|
+//! | `rows.parquet` | its parsed lines |
+//! | `sessions.parquet` | its session keys by number |
+//! | `templates.csv` | its local templates by number |
+//! | `parse.json` | counts and faults |
+//! | `given.csv` | the templates that the user brought |
+//!
+//! The folder depends on the file alone, and nothing speaks of all files: a stage that is mapped over files, or over
+//! pieces of them, writes what one that takes them all does. Those who read it put the folders in order ([`read_parts`]).
+//! A single file has no folder of its own: it fills the directory, which is what an item of a mapped stage does.
 //!
 //! A *local template* is the form of a message ([`crate::logs::mask`]), numbered by first appearance in its file. Which
 //! forms belong together is decided later and for all files at once (`templates`), so that neither the cut of a log
@@ -7,12 +19,14 @@
 //! Templates that the user brings (slot `templates`) are matched here, against the first message of each form, since
 //! later stages see no messages; words they spell out are kept by the masks.
 //!
-//! Malformed lines are counted and sampled, never fatal, unless nothing at all can be parsed.
+//! Malformed lines are counted and sampled, never fatal. That nothing at all could be parsed is for those to say who see
+//! all files.
 
 mod lines;
 mod part;
+pub mod places;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -24,12 +38,12 @@ use crate::logs::entries::Entries;
 use crate::logs::format::time::Years;
 use crate::logs::given::GivenTemplates;
 use crate::logs::mask::Masks;
-use crate::logs::read::End;
-use crate::logs::rows::{FileTables, LineParser, text};
-use crate::logs::scan::scan_log;
+use crate::logs::read::{End, LogReader};
+use crate::logs::rows::{FileTables, LineParser, Rows, text};
+use crate::logs::scan::scan;
 use crate::support::time::rfc3339;
 pub use lines::{JsonKeys, LogFormat, MultilineKey, SessionKey};
-use part::PartWriter;
+use part::{Draft, PartWriter};
 
 /// Share of rejected lines from which on a file is suspicious.
 const SUSPICIOUS: f64 = 0.05;
@@ -53,7 +67,9 @@ pub fn kind() -> StageKind {
                 .optional(),
             ]
         },
-        outputs: const { &[Slot::directory("events", "part-NNNNN.* per file and parse.json")] },
+        outputs: const {
+            &[Slot::directory("events", "a folder per log file: rows, session keys, local templates, parse.json")]
+        },
         schema: schema_of::<ParseParams>,
         make: make::<ParseParams, Parse>,
     }
@@ -178,12 +194,12 @@ impl ParseParams {
     }
 }
 
-/// `parse.json`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+/// What became of all files.
+#[derive(Clone, Debug, Default)]
 pub struct ParseSummary {
-    /// Whether the log is simulated.
+    /// Whether one of the logs is simulated.
     pub simulated: bool,
-    /// Per file, in reading order.
+    /// Per file or piece of a file, in reading order.
     pub files: Vec<FileSummary>,
     /// Lines of all files.
     pub lines: u64,
@@ -192,19 +208,28 @@ pub struct ParseSummary {
     /// Malformed lines of all files.
     pub rejected: u64,
     /// Lines of all files that continue an entry.
-    #[serde(default)]
     pub continued: u64,
-    /// What the user was warned of.
-    pub warnings: Vec<String>,
 }
 
-/// What became of one file.
+impl ParseSummary {
+    /// Adds the next file.
+    pub fn add(&mut self, file: FileSummary) {
+        self.simulated |= file.simulated;
+        self.lines += file.lines;
+        self.parsed += file.parsed;
+        self.rejected += file.rejected;
+        self.continued += file.continued;
+        self.files.push(file);
+    }
+}
+
+/// `parse.json`: what became of one file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct FileSummary {
-    /// Logical path.
+    /// Whether the log is simulated.
+    pub simulated: bool,
+    /// Logical path; of a piece `PATH:START-END`.
     pub path: String,
-    /// Number of its part files.
-    pub part: usize,
     /// Lines: parsed + rejected + continued + blank.
     pub lines: u64,
     /// Parsed lines.
@@ -212,7 +237,6 @@ pub struct FileSummary {
     /// Malformed lines.
     pub rejected: u64,
     /// Lines that continue the entry before.
-    #[serde(default)]
     pub continued: u64,
     /// Lines of white space.
     pub blank: u64,
@@ -225,7 +249,6 @@ pub struct FileSummary {
     /// Latest time, RFC 3339.
     pub last: Option<String>,
     /// Lines whose time is before that of the line before.
-    #[serde(default)]
     pub steps_back: u64,
     /// Whether the file ends early (a compressed file that was cut, a log that shrank).
     pub truncated: bool,
@@ -233,6 +256,8 @@ pub struct FileSummary {
     pub grew: bool,
     /// The first malformed lines.
     pub rejected_samples: Vec<RejectedSample>,
+    /// What the user was warned of.
+    pub warnings: Vec<String>,
 }
 
 /// A malformed line.
@@ -248,10 +273,10 @@ pub struct RejectedSample {
 
 impl FileSummary {
     /// Describes a scanned file.
-    pub fn new(path: &str, part: usize, tables: &FileTables, end: &End) -> Self {
-        Self {
+    pub fn new(path: &str, simulated: bool, tables: &FileTables, end: &End) -> Self {
+        let mut about = Self {
+            simulated,
             path: path.to_owned(),
-            part,
             lines: tables.lines,
             parsed: tables.parsed,
             rejected: tables.rejected,
@@ -269,11 +294,14 @@ impl FileSummary {
                 .iter()
                 .map(|s| RejectedSample { line: s.line, text: text(&s.text).into_owned(), why: s.why.to_owned() })
                 .collect(),
-        }
+            warnings: Vec::new(),
+        };
+        about.warnings = about.suspicions(end);
+        about
     }
 
     /// Returns what is suspicious about the file.
-    pub fn warnings(&self, end: &End) -> Vec<String> {
+    fn suspicions(&self, end: &End) -> Vec<String> {
         let mut warnings = Vec::new();
         let path = &self.path;
         if let Some(why) = &end.truncated {
@@ -338,47 +366,48 @@ impl Parse {
         let mut files: Vec<(&str, &Path)> =
             cx.inputs("log").iter().map(|f| (f.logical.as_str(), f.path.as_path())).collect();
         files.sort_by_cached_key(|(logical, _)| reading_order(logical));
-        let mut summary =
-            ParseSummary { simulated: is_simulated(cx.optional("simulation"))?, ..ParseSummary::default() };
-        summary.warnings.extend(same_log_twice(&files));
+        let simulated = is_simulated(cx.optional("simulation"))?;
+        for warning in same_log_twice(&files) {
+            cx.warn(warning);
+        }
+        let folders = folders(&files)?;
 
         let total: u64 = files.iter().map(|(_, path)| path.metadata().map_or(0, |m| m.len())).sum();
         let mut done = 0;
-        for (number, (logical, path)) in files.iter().enumerate() {
-            let mut writer = PartWriter::start(out, number, self.params.parameters)?;
+        for ((logical, path), folder) in files.iter().zip(folders) {
+            let folder = out.join(folder);
+            std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            let mut writer = PartWriter::start(&folder, self.params.parameters)?;
             years.start(logical, &mut parser.entries);
             let compressed = path.extension().is_some_and(|e| e == "gz" || e == "zst" || e == "zstd");
-            let (tables, end) = scan_log(path, &parser, |rows, tables| {
+            let hand_on = |rows: Rows, draft: Draft, _: &FileTables| {
                 cx.check_cancelled()?;
-                if !compressed && let Some(&offset) = rows.offset.last() {
-                    cx.progress(done + offset, total, "bytes");
+                if !compressed {
+                    cx.progress(done + rows.start, total, "bytes");
                 }
-                writer.write(rows, tables)
-            })
-            .with_context(|| format!("cannot parse {logical}"))?;
+                writer.write(&rows, draft)
+            };
+            let (parameters, settled) = (self.params.parameters, parser.entries.years.is_none());
+            let (tables, end) = LogReader::open(path)
+                .and_then(|log| scan(log, &parser, |rows| Draft::of(rows, parameters, settled), hand_on))
+                .with_context(|| format!("cannot parse {logical}"))?;
             writer.finish(&tables, &given)?;
             years.end(logical, &tables);
+            if !given.all.is_empty() {
+                part::write_given(&folder.join(GIVEN), &given)?;
+            }
             done += path.metadata().map_or(0, |m| m.len());
             cx.progress(done, total, "bytes");
 
-            let file = FileSummary::new(logical, number, &tables, &end);
-            summary.warnings.extend(file.warnings(&end));
-            summary.lines += file.lines;
-            summary.parsed += file.parsed;
-            summary.rejected += file.rejected;
-            summary.continued += file.continued;
-            summary.files.push(file);
+            let file = FileSummary::new(logical, simulated, &tables, &end);
+            for warning in &file.warnings {
+                cx.warn(warning);
+            }
+            let json = serde_json::to_string_pretty(&file)?;
+            let path = folder.join("parse.json");
+            std::fs::write(&path, json + "\n").with_context(|| format!("cannot write {}", path.display()))?;
         }
-        for warning in &summary.warnings {
-            cx.warn(warning);
-        }
-        refuse_nothing(&summary)?;
-        if !given.all.is_empty() {
-            part::write_given(&out.join("given.csv"), &given)?;
-        }
-        let json = serde_json::to_string_pretty(&summary)?;
-        let path = out.join("parse.json");
-        std::fs::write(&path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
+        Ok(())
     }
 }
 
@@ -404,6 +433,41 @@ impl YearsOfLogs {
     }
 }
 
+/// Returns the folder of each file: its path relative to the folder that all lie in; none for a single file.
+fn folders(files: &[(&str, &Path)]) -> anyhow::Result<Vec<PathBuf>> {
+    let [(first, _), others @ ..] = files else { return Ok(Vec::new()) };
+    if others.is_empty() {
+        return Ok(vec![PathBuf::new()]);
+    }
+    let split = |logical: &str| -> (String, String) {
+        let (root, path) = logical.split_once(':').unwrap_or(("", logical));
+        (root.to_owned(), path.to_owned())
+    };
+    let (root, path) = split(first);
+    let mut common: Vec<&str> = path.split('/').collect();
+    common.pop();
+    let mut one_root = true;
+    for (logical, _) in others {
+        let (other, path) = split(logical);
+        one_root &= other == root;
+        let parents = path.split('/').count() - 1;
+        let same = common.iter().zip(path.split('/').take(parents)).take_while(|(a, b)| **a == *b).count();
+        common.truncate(same);
+    }
+    let skip = if one_root { common.len() } else { 0 };
+    let mut seen = BTreeSet::new();
+    let folder = |(logical, _): &(&str, &Path)| {
+        let (root, path) = split(logical);
+        let inside: PathBuf = path.split('/').skip(skip).collect();
+        let folder = if one_root { inside } else { Path::new(&root).join(inside) };
+        if !seen.insert(folder.clone()) {
+            bail!("two logs would be written to {}: {logical} and another", folder.display());
+        }
+        Ok(folder)
+    };
+    files.iter().map(folder).collect()
+}
+
 /// Fails when there is nothing to go on with.
 ///
 /// # Errors
@@ -415,12 +479,12 @@ pub fn refuse_nothing(summary: &ParseSummary) -> anyhow::Result<()> {
     let names: Vec<&str> = summary.files.iter().map(|f| f.path.as_str()).collect();
     let names = names.join(", ");
     if summary.rejected == 0 {
-        bail!("the log is empty: {names} (hint: check the path of the slot `log`)");
+        bail!("the log is empty: {names} (hint: check the path of the slot `log` of the stage that parses)");
     }
     let sample = summary.files.iter().find_map(|f| f.rejected_samples.first());
     let sample = sample.map(|s| format!("; line {} `{}`: {}", s.line, s.text, s.why)).unwrap_or_default();
     bail!(
-        "none of the {} lines of {names} could be parsed{sample} (hint: set `format` and `timestamp_format`; `logweir init --from LOG` proposes both)",
+        "none of the {} lines of {names} could be parsed{sample} (hint: set `format` and `timestamp_format` of the stage that parses; `logweir init --from LOG` proposes both)",
         summary.lines
     );
 }
@@ -462,19 +526,92 @@ fn same_log_twice(files: &[(&str, &Path)]) -> Vec<String> {
         .collect()
 }
 
-/// Returns the path of a file of part `number`.
-pub fn part_path(events: &Path, number: usize, what: &str) -> PathBuf {
-    events.join(format!("part-{number:05}{what}"))
+/// The folder of one log file, or of a piece of one, in an events directory.
+#[derive(Clone, Debug)]
+pub struct Part {
+    folder: PathBuf,
+    /// Logical path of the whole file.
+    pub file: String,
+    /// Byte of the file that the part begins with.
+    pub start: u64,
+    /// What became of it.
+    pub about: FileSummary,
 }
 
-/// Reads `parse.json` of an events directory.
+impl Part {
+    /// Returns the path of its rows.
+    pub fn rows(&self) -> PathBuf {
+        self.folder.join(ROWS)
+    }
+
+    /// Returns the path of its session keys.
+    pub fn sessions(&self) -> PathBuf {
+        self.folder.join(SESSIONS)
+    }
+
+    /// Returns the path of its local templates.
+    pub fn templates(&self) -> PathBuf {
+        self.folder.join(TEMPLATES)
+    }
+
+    /// Returns the path of the templates that the user brought; there need be none.
+    pub fn given(&self) -> PathBuf {
+        self.folder.join(GIVEN)
+    }
+}
+
+const ROWS: &str = "rows.parquet";
+const SESSIONS: &str = "sessions.parquet";
+const TEMPLATES: &str = "templates.csv";
+const GIVEN: &str = "given.csv";
+
+/// Finds the folders of an events directory and returns them in reading order, pieces of a file by their first byte.
 ///
 /// # Errors
-/// It is missing or malformed.
-pub fn read_summary(events: &Path) -> anyhow::Result<ParseSummary> {
-    let path = events.join("parse.json");
-    let context = || format!("cannot read {}", path.display());
-    serde_json::from_slice(&std::fs::read(&path).with_context(context)?).with_context(context)
+/// There is none, or a `parse.json` is malformed.
+pub fn read_parts(events: &Path) -> anyhow::Result<Vec<Part>> {
+    let mut parts = Vec::new();
+    let mut pending = vec![events.to_owned()];
+    while let Some(folder) = pending.pop() {
+        let context = || format!("cannot read {}", folder.display());
+        for entry in std::fs::read_dir(&folder).with_context(context)? {
+            let entry = entry.with_context(context)?;
+            if entry.path().is_dir() {
+                pending.push(entry.path());
+            } else if entry.file_name() == "parse.json" {
+                let path = entry.path();
+                let context = || format!("cannot read {}", path.display());
+                let about: FileSummary =
+                    serde_json::from_slice(&std::fs::read(&path).with_context(context)?).with_context(context)?;
+                let (file, start) = whole_of(&about.path);
+                parts.push(Part { folder: folder.clone(), file: file.to_owned(), start, about });
+            }
+        }
+    }
+    if parts.is_empty() {
+        bail!("{} holds no parsed log", events.display());
+    }
+    parts.sort_by_cached_key(|part| (reading_order(&part.file), part.start));
+    Ok(parts)
+}
+
+/// Sums up the parts of an events directory.
+pub fn summary_of(parts: &[Part]) -> ParseSummary {
+    let mut summary = ParseSummary::default();
+    for part in parts {
+        summary.add(part.about.clone());
+    }
+    summary
+}
+
+/// Returns the file that a logical path is a piece of, and its first byte there: `x.log:70-150`.
+fn whole_of(logical: &str) -> (&str, u64) {
+    let piece = logical.rsplit_once(':').and_then(|(file, range)| {
+        let (start, end) = range.split_once('-')?;
+        end.parse::<u64>().ok()?;
+        Some((file, start.parse::<u64>().ok()?))
+    });
+    piece.unwrap_or((logical, 0))
 }
 
 #[cfg(test)]

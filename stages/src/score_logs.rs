@@ -86,11 +86,11 @@ impl Scorer {
             event_ids: found.templates.iter().map(|t| t.event_id.clone()).collect(),
             texts: found.templates.iter().map(|t| t.text.clone()).collect(),
         };
-        let frame = bundle.score(&found.sessions.frame(0, found.sessions.len())?, &templates)?;
+        let frame = bundle.score(&found.sessions.frame()?, &templates)?;
         let events: Vec<usize> = (0..found.sessions.len()).map(|row| found.sessions.events_of(row).len()).collect();
         let alerts = write_scores(&frame, &events, metrics.threshold, format, out)?;
         let new_templates = found.templates.len() - known.len();
-        let mut warnings = found.parse.warnings;
+        let mut warnings: Vec<String> = found.parse.files.iter().flat_map(|f| f.warnings.clone()).collect();
         if new_templates > 0 {
             warnings.push(format!(
                 "{new_templates} message templates are new to the trained run: their sessions are scored by what is known"

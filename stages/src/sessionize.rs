@@ -20,10 +20,11 @@ use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use build::{Lines, Sessions};
+pub use build::Sessions;
+use build::{EVENTS, Rules, SessionWriter, group};
 pub use input::{LogSessions, sessions_from_logs};
 
-use crate::parse::read_summary;
+use crate::parse::{read_parts, summary_of};
 use crate::templates::{Template, read_map, read_templates};
 
 /// Returns the kind.
@@ -95,9 +96,10 @@ impl SessionizeParams {
         Ok(templates.iter().map(|t| patterns.iter().any(|p| p.is_match(&t.text))).collect())
     }
 
-    /// Returns `idle` in microseconds.
-    pub fn idle_micros(&self) -> i64 {
-        (self.idle * 3.6e9) as i64
+    /// Returns what makes sessions of events.
+    fn rules(&self, templates: &[Template]) -> anyhow::Result<Rules> {
+        let closing = self.closing(templates)?;
+        Ok(Rules { closing, idle: (self.idle * 3.6e9) as i64, min_events: self.min_events, events: EVENTS })
     }
 }
 
@@ -189,24 +191,36 @@ impl From<SessionizeParams> for Sessionize {
 
 impl Stage for Sessionize {
     fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
-        let events = cx.input("events")?;
-        let summary = read_summary(events)?;
         let templates = read_templates(cx.input("templates")?)?;
-        let map = read_map(cx.input("map")?)?;
-        let closing = self.params.closing(&templates)?;
-        let lines = input::read_events(events, &summary, &map, &templates, || cx.check_cancelled())?;
-        let (sessions, mut about) = lines.group(&closing, self.params.idle_micros(), self.params.min_events);
-        about.simulated = summary.simulated;
-        about.lines = summary.lines;
-        about.rejected = summary.rejected;
-        about.refuse_nothing()?;
-        for warning in about.warnings(&self.params, &closing) {
-            cx.warn(warning);
-        }
-        cx.check_cancelled()?;
-        sessions.write(cx.output("sessions")?)?;
-        write_summary(&about, cx.output("summary")?)
+        let rules = self.params.rules(&templates)?;
+        cx.in_pool(|| sessionize(cx, &self.params, &templates, &rules))?
     }
+}
+
+fn sessionize(
+    cx: &StageContext<'_>,
+    params: &SessionizeParams,
+    templates: &[Template],
+    rules: &Rules,
+) -> anyhow::Result<()> {
+    let parts = read_parts(cx.input("events")?)?;
+    let summary = summary_of(&parts);
+    let map = read_map(cx.input("map")?)?;
+    let check = || cx.check_cancelled();
+    let (events, sources) = input::Events::open(&parts, map, templates, &check)?;
+    let mut out = SessionWriter::create(cx.output("sessions")?, templates.len())?;
+    let mut about = group(&events, &sources, rules, &cx.scratch, &mut |made| {
+        check()?;
+        out.write(&made)
+    })?;
+    out.finish()?;
+    about.simulated = summary.simulated;
+    about.rejected = summary.rejected;
+    about.refuse_nothing()?;
+    for warning in about.warnings(params, &rules.closing) {
+        cx.warn(warning);
+    }
+    write_summary(&about, cx.output("summary")?)
 }
 
 fn write_summary(about: &SessionSummary, path: &Path) -> anyhow::Result<()> {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::drain::{Limits, Matcher, mine};
 use crate::logs::given::{GivenTemplate, GivenTemplates};
-use crate::parse::{part_path, read_summary};
+use crate::parse::{Part, read_parts, refuse_nothing, summary_of};
 
 /// Returns the kind.
 pub fn kind() -> StageKind {
@@ -272,7 +272,7 @@ pub fn read_map(path: &Path) -> anyhow::Result<Vec<Vec<u32>>> {
 ///
 /// # Errors
 /// A file is missing or malformed.
-pub fn read_local(events: &Path) -> anyhow::Result<Vec<Vec<LocalTemplate>>> {
+pub fn read_local(parts: &[Part]) -> anyhow::Result<Vec<Vec<LocalTemplate>>> {
     #[derive(Deserialize)]
     struct Row {
         count: u64,
@@ -280,8 +280,8 @@ pub fn read_local(events: &Path) -> anyhow::Result<Vec<Vec<LocalTemplate>>> {
         #[serde(default)]
         name: String,
     }
-    let read = |part: usize| -> anyhow::Result<Vec<LocalTemplate>> {
-        let path = part_path(events, part, ".templates.csv");
+    let read = |part: &Part| -> anyhow::Result<Vec<LocalTemplate>> {
+        let path = part.templates();
         let context = || format!("cannot read {}", path.display());
         let mut reader = csv::Reader::from_path(&path).with_context(context)?;
         let rows: Vec<Row> = reader.deserialize().collect::<Result<_, _>>().with_context(context)?;
@@ -289,7 +289,23 @@ pub fn read_local(events: &Path) -> anyhow::Result<Vec<Vec<LocalTemplate>>> {
             |r: Row| LocalTemplate { text: r.text, count: r.count, name: Some(r.name).filter(|n| !n.is_empty()) };
         Ok(rows.into_iter().map(local).collect())
     };
-    (0..read_summary(events)?.files.len()).map(read).collect()
+    let mut local = parts.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
+    name_alike(&mut local);
+    Ok(local)
+}
+
+/// Gives equal forms the name that the first of them has: the first message of a form decides which given template it
+/// matches, in the first file that has one, so that it does not matter where a log was cut.
+pub fn name_alike(parts: &mut [Vec<LocalTemplate>]) {
+    let mut names: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for local in parts.iter_mut().flatten() {
+        match names.get(&local.text) {
+            Some(name) => local.name.clone_from(name),
+            None => {
+                names.insert(local.text.clone(), local.name.clone());
+            }
+        }
+    }
 }
 
 /// The stage.
@@ -306,9 +322,11 @@ impl From<TemplatesParams> for Templates {
 impl Stage for Templates {
     fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
         let events = cx.input("events")?;
-        let given = events.join("given.csv");
-        let given = if given.is_file() { GivenTemplates::read(&given)? } else { GivenTemplates::default() };
-        let global = globalize(&read_local(events)?, &known_from_given(&given), self.params.drain.limits())?;
+        let parts = read_parts(events)?;
+        refuse_nothing(&summary_of(&parts))?;
+        let given = parts.iter().map(Part::given).find(|path| path.is_file());
+        let given = given.map(|path| GivenTemplates::read(&path)).transpose()?.unwrap_or_default();
+        let global = globalize(&read_local(&parts)?, &known_from_given(&given), self.params.drain.limits())?;
         cx.info(format!("{} templates", global.templates.len()));
         write(&global, cx.output("templates")?, cx.output("map")?)
     }

@@ -4,6 +4,7 @@
 
 mod audit;
 mod compare;
+mod cut_logs;
 mod emit;
 mod errors;
 mod export;

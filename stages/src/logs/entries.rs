@@ -168,24 +168,30 @@ mod tests {
         let reader = LogReader::with_chunk(&path, size).unwrap();
         let (tables, _) = pool
             .install(|| {
-                scan(reader, parser, |rows, _| {
-                    parts.push(rows);
-                    Ok(())
-                })
+                scan(
+                    reader,
+                    parser,
+                    |_| Ok(()),
+                    |rows, (), _| {
+                        parts.push(rows);
+                        Ok(())
+                    },
+                )
             })
             .unwrap();
         let name = |names: &crate::logs::intern::Interner, n: u32| text(names.get(n)).into_owned();
         let names = &tables.names;
+        let session = |n: u32| text(&names.sessions.get(n)).into_owned();
         let rows = parts.iter().flat_map(|rows| {
             (0..rows.len()).map(|i| {
                 (
-                    rows.line[i],
-                    rows.offset[i],
+                    rows.lines_before + u64::from(rows.line[i]),
+                    rows.start + u64::from(rows.offset[i]),
                     rows.time[i],
-                    name(&names.levels, rows.level[i]),
-                    name(&names.components, rows.component[i]),
-                    name(&names.forms, rows.form[i]),
-                    rows.sessions_of(i).iter().map(|&s| name(&names.sessions, s)).collect(),
+                    name(&rows.names.levels, rows.level[i]),
+                    name(&rows.names.components, rows.component[i]),
+                    name(&names.forms, rows.numbers.form[rows.form[i] as usize]),
+                    rows.sessions_of(i).iter().map(|&s| session(rows.numbers.session[s as usize])).collect(),
                 )
             })
         });
@@ -199,7 +205,7 @@ mod tests {
                 tables.order.steps_back,
             ],
             rows: rows.collect(),
-            sessions: names.sessions.iter().map(|s| text(s).into_owned()).collect(),
+            sessions: (0..names.sessions.len() as u32).map(session).collect(),
             samples: tables.samples.clone(),
         }
     }

@@ -23,8 +23,8 @@ use regex::bytes::Regex;
 use super::byte_regex;
 
 /// What a byte may be part of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
     /// White space: separates tokens.
     Space,
     /// Punctuation that separates words and is kept.
@@ -56,7 +56,7 @@ const fn classes() -> [Class; 256] {
 
 static CLASS: [Class; 256] = classes();
 
-fn class(b: u8) -> Class {
+pub(super) fn class(b: u8) -> Class {
     CLASS[usize::from(b)]
 }
 
@@ -345,7 +345,7 @@ impl Masks {
 }
 
 /// A full stop, colon or hyphen at the end belongs to the sentence, dots before a value to a leader line.
-fn trim(message: &[u8], start: usize, end: usize) -> (usize, usize) {
+pub(super) fn trim(message: &[u8], start: usize, end: usize) -> (usize, usize) {
     let (mut first, mut last) = (start, end);
     while last > start && class(message[last - 1]) == Class::Soft {
         last -= 1;
@@ -422,7 +422,7 @@ fn address(word: &[u8]) -> Option<usize> {
 }
 
 /// `blk_` and a whole number.
-fn is_block(word: &[u8]) -> bool {
+pub(super) fn is_block(word: &[u8]) -> bool {
     let Some(rest) = word.strip_prefix(b"blk_") else { return false };
     let digits = rest.strip_prefix(b"-").unwrap_or(rest);
     !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)

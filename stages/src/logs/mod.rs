@@ -7,8 +7,11 @@
 //! | [`entries`] | what depends on the lines before: the year, entries of several lines |
 //! | [`session`] | session keys of a line |
 //! | [`mask`] | the form of a message: its text with variables replaced by typed wildcards |
+//! | [`shape`] | messages of a known form, recognised without masking |
 //! | [`given`] | templates that the user brings |
 //! | [`intern`] | numbers for byte strings, in order of first appearance |
+//! | [`keys`] | numbers for session keys |
+//! | [`head`] | beginnings of lines, recognised by the lines before |
 //! | [`rows`] | columns of a chunk, of a file |
 //! | [`scan`] | a file from bytes to rows, in parallel |
 //!
@@ -19,12 +22,15 @@
 pub mod entries;
 pub mod format;
 pub mod given;
+pub mod head;
 pub mod intern;
+pub mod keys;
 pub mod mask;
 pub mod read;
 pub mod rows;
 pub mod scan;
 pub mod session;
+pub mod shape;
 
 /// Compiles a regular expression that works on bytes: `.` also matches what is no UTF-8. A pattern with classes that need
 /// Unicode is compiled so, and then stops at such bytes.

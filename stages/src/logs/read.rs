@@ -6,7 +6,7 @@
 //! truncates must not kill this one.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use super::entries::{Cuts, MOST};
 
 /// Bytes a chunk aims for. Results do not depend on it.
-pub const CHUNK: usize = 8 << 20;
+pub const CHUNK: usize = 4 << 20;
 
 /// Whole lines of a file.
 #[derive(Debug, Default)]
@@ -86,33 +86,39 @@ impl LogReader {
         self.cuts = cuts;
     }
 
-    /// Returns the next chunk, `None` at the end.
+    /// Returns the next chunk, `None` at the end. It is put into `bytes`, whatever was in there before: a buffer that is
+    /// used again costs no new memory.
     ///
     /// # Errors
     /// The file cannot be read (a compressed one that ends early or is damaged is no error, see [`End`]).
-    pub fn next_chunk(&mut self) -> anyhow::Result<Option<Chunk>> {
-        let mut bytes = std::mem::take(&mut self.rest);
-        let mut dropped = 0;
-        loop {
+    pub fn next_chunk(&mut self, mut bytes: Vec<u8>) -> anyhow::Result<Option<Chunk>> {
+        if self.end.is_some() && self.rest.is_empty() {
+            return Ok(None);
+        }
+        bytes.clear();
+        bytes.reserve_exact(self.size + self.size / 4);
+        bytes.extend_from_slice(&self.rest);
+        self.rest.clear();
+        let (mut dropped, mut from, mut lines) = (0, 0, false);
+        while self.end.is_none() {
             let want = (bytes.len() + self.size.div_ceil(4)).max(self.size);
-            if self.end.is_none() {
-                self.end = self.fill(&mut bytes, want)?;
-            }
+            self.end = self.fill(&mut bytes, want)?;
             if self.end.is_some() {
                 break;
             }
+            let last = memchr::memrchr(b'\n', &bytes[from..]).map(|at| from + at + 1);
+            (from, lines) = (bytes.len(), lines || last.is_some());
             let place = match &mut self.cuts {
-                Some(cuts) => cuts.place(&bytes, self.offset == 0),
-                None => memchr::memrchr(b'\n', &bytes).map(|at| at + 1),
+                Some(cuts) if lines => cuts.place(&bytes, self.offset == 0),
+                _ => last,
             };
             if let Some(at) = place {
-                self.rest.reserve(self.size + self.size / 4);
                 self.rest.extend_from_slice(&bytes[at..]);
                 bytes.truncate(at);
                 break;
             }
             // One more than the longest line with its `\r`: nobody reads the rest.
-            if bytes.len() > MOST + 1 && !bytes.contains(&b'\n') {
+            if bytes.len() > MOST + 1 && !lines {
                 dropped = self.skip_line(&mut bytes)?;
                 break;
             }
@@ -126,8 +132,9 @@ impl LogReader {
     fn skip_line(&mut self, line: &mut Vec<u8>) -> anyhow::Result<u64> {
         let mut dropped = (line.len() - MOST - 2) as u64;
         line.truncate(MOST + 2);
+        let mut more = Vec::new();
         while self.end.is_none() {
-            let mut more = Vec::new();
+            more.clear();
             self.end = self.fill(&mut more, self.size)?;
             if let Some(at) = memchr::memchr(b'\n', &more) {
                 self.rest.extend_from_slice(&more[at + 1..]);
@@ -155,26 +162,14 @@ impl LogReader {
 
     /// Fills `bytes` up to `want`; returns the end of the file if it comes first.
     fn fill(&mut self, bytes: &mut Vec<u8>, want: usize) -> anyhow::Result<Option<End>> {
-        let mut at = bytes.len();
-        bytes.resize(want, 0);
-        let mut end = None;
-        while at < want {
-            match self.source.read(&mut bytes[at..]) {
-                Ok(0) => {
-                    end = Some(End::default());
-                    break;
-                }
-                Ok(n) => at += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if self.plain.is_none() => {
-                    end = Some(End { truncated: Some(e.to_string()), grew: false });
-                    break;
-                }
-                Err(e) => return Err(e).context("cannot read the log"),
-            }
+        let missing = want - bytes.len();
+        // `read_to_end` keeps what was read before an error, and fills memory that was never written to.
+        match self.source.by_ref().take(missing as u64).read_to_end(bytes) {
+            Ok(_) if bytes.len() < want => Ok(Some(End::default())),
+            Ok(_) => Ok(None),
+            Err(e) if self.plain.is_none() => Ok(Some(End { truncated: Some(e.to_string()), grew: false })),
+            Err(e) => Err(e).context("cannot read the log"),
         }
-        bytes.truncate(at);
-        Ok(end)
     }
 }
 
@@ -187,7 +182,7 @@ mod tests {
     fn read(path: &Path, size: usize) -> (Vec<u8>, usize, End) {
         let mut reader = LogReader::with_chunk(path, size).unwrap();
         let (mut all, mut chunks) = (Vec::new(), 0);
-        while let Some(chunk) = reader.next_chunk().unwrap() {
+        while let Some(chunk) = reader.next_chunk(Vec::new()).unwrap() {
             assert_eq!(chunk.offset, all.len() as u64);
             all.extend(chunk.bytes);
             chunks += 1;
@@ -214,7 +209,7 @@ mod tests {
         for size in [1, 7, 64, 1000, 1 << 20] {
             let mut reader = LogReader::with_chunk(&path, size).unwrap();
             let mut all: Vec<u8> = Vec::new();
-            while let Some(chunk) = reader.next_chunk().unwrap() {
+            while let Some(chunk) = reader.next_chunk(Vec::new()).unwrap() {
                 all.extend(&chunk.bytes);
                 assert!(chunk.bytes.ends_with(b"\n") || all.len() == text.len());
             }
@@ -249,8 +244,8 @@ mod tests {
         let (_dir, path) = file("a.log", b"one\ntwo");
         let mut reader = LogReader::open(&path).unwrap();
         File::options().append(true).open(&path).unwrap().write_all(b" and a half\nthree\n").unwrap();
-        assert_eq!(reader.next_chunk().unwrap().unwrap().bytes, b"one\ntwo");
-        assert!(reader.next_chunk().unwrap().is_none());
+        assert_eq!(reader.next_chunk(Vec::new()).unwrap().unwrap().bytes, b"one\ntwo");
+        assert!(reader.next_chunk(Vec::new()).unwrap().is_none());
         assert_eq!(reader.end(), End { truncated: None, grew: true });
     }
 
@@ -264,7 +259,7 @@ mod tests {
         for size in [7, 4096, 1 << 20, 1 << 23] {
             let mut reader = LogReader::with_chunk(&path, size).unwrap();
             let mut lines = Vec::new();
-            while let Some(chunk) = reader.next_chunk().unwrap() {
+            while let Some(chunk) = reader.next_chunk(Vec::new()).unwrap() {
                 assert!(chunk.bytes.len() <= 2 * MOST.max(size), "{} bytes", chunk.bytes.len());
                 let mut offset = chunk.offset;
                 for line in chunk.bytes.split_inclusive(|b| *b == b'\n') {

@@ -1,11 +1,14 @@
-//! Columns of parsed lines: of a chunk with numbers of its own, then, in file order, with the numbers of the file.
+//! Columns of parsed lines: of a chunk, with numbers of its own; and, in file order, what those are in the file.
 
 use super::entries::{Entries, MARK, MOST, Multiline, NO_ENTRY, Order, TOO_LONG};
 use super::format::{Clock, LineFormat};
+use super::head::{Head, Heads};
 use super::intern::Interner;
+use super::keys::Keys;
 use super::mask::{Form, Masks};
 use super::read::Chunk;
 use super::session::SessionFinder;
+use super::shape::{Found, Shapes};
 
 /// Most rejected lines that a file reports in full.
 pub const SAMPLES: usize = 20;
@@ -46,7 +49,7 @@ pub struct Names {
     /// Forms of messages: the local templates.
     pub forms: Interner,
     /// Session keys.
-    pub sessions: Interner,
+    pub sessions: Keys,
     /// Of each form: how many lines have it, the first such line, and its message.
     pub uses: Vec<FormUse>,
 }
@@ -62,6 +65,15 @@ pub struct FormUse {
     pub message: Vec<u8>,
 }
 
+/// What the numbers of a chunk are in its file.
+#[derive(Clone, Debug, Default)]
+pub struct Numbers {
+    /// Of forms.
+    pub form: Vec<u32>,
+    /// Of sessions.
+    pub session: Vec<u32>,
+}
+
 /// The parsed lines of a chunk, column by column.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
@@ -75,10 +87,14 @@ pub struct Rows {
     pub continued: u64,
     /// The first malformed lines.
     pub samples: Vec<Rejected>,
-    /// 1-based line numbers.
-    pub line: Vec<u64>,
-    /// Byte offsets of line starts in the decompressed file.
-    pub offset: Vec<u64>,
+    /// Lines of the file before the chunk, once [`FileTables::adopt`] knows.
+    pub lines_before: u64,
+    /// Offset of the chunk in the decompressed file.
+    pub start: u64,
+    /// 1-based line numbers in the chunk.
+    pub line: Vec<u32>,
+    /// Byte offsets of line starts in the chunk.
+    pub offset: Vec<u32>,
     /// Microseconds since 1970 or [`super::format::NO_TIME`].
     pub time: Vec<i64>,
     /// Numbers in [`Names::levels`].
@@ -99,126 +115,250 @@ pub struct Rows {
     pub row_values: Vec<u32>,
     /// The strings behind the numbers, until [`FileTables::adopt`] takes them.
     pub names: Names,
+    /// What the numbers are in the file, from then on.
+    pub numbers: Numbers,
+}
+
+/// What is remembered from line to line of a chunk.
+struct Memory {
+    clock: Clock,
+    heads: Heads,
+    shapes: Shapes,
+    found: Found,
+    form: Form,
+    /// A message that is no piece of its line.
+    apart: Vec<u8>,
+    /// Where the entry starts that the next line may continue: the last row.
+    entry: Option<usize>,
+}
+
+/// Places of a line in its chunk.
+#[derive(Clone, Copy)]
+struct Line {
+    start: usize,
+    /// Where its text starts, behind a byte order mark, and where it ends.
+    from: usize,
+    stop: usize,
 }
 
 impl LineParser {
-    /// Parses the lines of a chunk; numbers and line numbers are the chunk's own.
+    /// Parses the lines of a chunk; numbers are the chunk's own.
     pub fn parse(&self, chunk: &Chunk) -> Rows {
         let bytes = &chunk.bytes;
-        let mut rows = Rows::default();
+        let mut rows = Rows { start: chunk.offset, ..Rows::default() };
         let guess = bytes.len() / 100 + 1;
-        for column in [&mut rows.line, &mut rows.offset] {
-            column.reserve(guess);
-        }
         rows.time.reserve(guess);
-        for column in [&mut rows.level, &mut rows.component, &mut rows.form, &mut rows.sessions, &mut rows.session_ends]
-        {
+        for column in [
+            &mut rows.line,
+            &mut rows.offset,
+            &mut rows.level,
+            &mut rows.component,
+            &mut rows.form,
+            &mut rows.sessions,
+            &mut rows.session_ends,
+        ] {
             column.reserve(guess);
         }
-        let (mut clock, mut form) = (Clock::default(), Form::default());
-        let mut entry = None;
+        if self.parameters {
+            rows.values.reserve(bytes.len() / 2);
+            rows.value_ends.reserve(4 * guess);
+            rows.row_values.reserve(guess);
+        }
+        let mut memory = Memory {
+            clock: Clock::default(),
+            heads: Heads::default(),
+            shapes: Shapes::new(&self.masks, &self.sessions),
+            found: Found::default(),
+            form: Form::default(),
+            apart: Vec::new(),
+            entry: None,
+        };
+        // Where an expression says what continues an entry, every line is asked first.
+        let quick = matches!(self.format, LineFormat::Hdfs) && !matches!(self.entries.multiline, Multiline::Start(_));
         let mut start = 0;
-        while start < bytes.len() {
-            let stop = memchr::memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
-            let mut line = &bytes[start..stop];
-            if chunk.offset == 0 && start == 0 {
-                line = line.strip_prefix(MARK).unwrap_or(line);
+        let mut from = if chunk.offset == 0 && bytes.starts_with(MARK) { MARK.len() } else { 0 };
+        for end in memchr::memchr_iter(b'\n', bytes).chain((!bytes.ends_with(b"\n")).then_some(bytes.len())) {
+            if start == bytes.len() {
+                break;
             }
             rows.lines += 1;
-            self.line(line, chunk.offset + start as u64, &mut rows, (&mut clock, &mut form), &mut entry);
-            start = stop + 1;
+            let stop = end - usize::from(end > from && bytes[end - 1] == b'\r');
+            let line = Line { start, from, stop };
+            let known = if quick && stop - from <= MOST { memory.heads.find(bytes, from, stop) } else { None };
+            let found = match known {
+                Some(head) => Some((head, Some(stop))),
+                None => self.head(bytes, line, &mut rows, &mut memory),
+            };
+            if let Some((head, end)) = found {
+                memory.entry = Some(start);
+                self.message(bytes, line, (head, end), &mut rows, &mut memory);
+            }
+            (start, from) = (end + 1, end + 1);
         }
         rows
     }
 
-    fn line(
+    /// Reads what stands before the message, and where the message ends; if it is no piece of the line, it is put apart.
+    fn head(
         &self,
-        line: &[u8],
-        offset: u64,
+        bytes: &[u8],
+        Line { start, from, stop }: Line,
         rows: &mut Rows,
-        (clock, form): (&mut Clock, &mut Form),
-        entry: &mut Option<u64>,
-    ) {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        memory: &mut Memory,
+    ) -> Option<(Head, Option<usize>)> {
+        let line = &bytes[from..stop];
         if line.len() > MOST {
-            return rows.reject(line, TOO_LONG);
+            rows.reject(line, TOO_LONG);
+            return None;
         }
         if line.iter().all(u8::is_ascii_whitespace) {
             rows.blank += 1;
-            return;
+            return None;
         }
         if self.entries.multiline.continues(line) {
-            return self.continuation(line, offset, rows, *entry, NO_ENTRY);
+            self.continuation(line, start, rows, memory.entry, NO_ENTRY);
+            return None;
         }
-        let parts = match self.format.parts(line, clock) {
+        let parts = match self.format.parts(line, &mut memory.clock) {
             Ok(parts) => parts,
             Err(why) => {
                 match self.entries.multiline {
-                    Multiline::Unmatched => self.continuation(line, offset, rows, *entry, why),
+                    Multiline::Unmatched => self.continuation(line, start, rows, memory.entry, why),
                     Multiline::Off | Multiline::Start(_) => {
-                        *entry = None;
+                        memory.entry = None;
                         rows.reject(line, why);
                     }
                 }
-                return;
+                return None;
             }
         };
-        *entry = Some(offset);
-        rows.line.push(rows.lines);
-        rows.offset.push(offset);
-        rows.time.push(parts.time);
-        rows.level.push(rows.names.levels.number(parts.level));
-        rows.component.push(rows.names.components.number(parts.component));
-
-        self.masks.apply(parts.message, form);
-        let number = rows.names.forms.number(&form.text);
-        match rows.names.uses.get_mut(number as usize) {
-            Some(form_use) => form_use.count += 1,
-            None => {
-                rows.names.uses.push(FormUse { count: 1, first_line: rows.lines, message: parts.message.to_vec() });
-            }
+        let mut head = Head {
+            time: parts.time,
+            level: rows.names.levels.number(parts.level),
+            component: rows.names.components.number(parts.component),
+            session: self.sessions.of_parts(&parts).map(|key| rows.names.sessions.number(key)),
+            message: 0,
+            blocks: true,
+        };
+        let before = parts.message.as_ptr().addr().wrapping_sub(line.as_ptr().addr());
+        let Some(end) = before.checked_add(parts.message.len()).filter(|end| *end <= line.len()) else {
+            memory.apart.clear();
+            memory.apart.extend_from_slice(parts.message);
+            return Some((head, None));
+        };
+        head.message = before;
+        head.blocks = memchr::memmem::find(&line[..before], b"blk_").is_some();
+        if matches!(self.format, LineFormat::Hdfs) {
+            memory.heads.learn(line, head);
         }
-        rows.form.push(number);
+        Some((Head { message: from + before, ..head }, Some(from + end)))
+    }
 
-        let from = rows.sessions.len();
+    /// Reads a message: its form, its session keys, its values.
+    fn message(
+        &self,
+        bytes: &[u8],
+        Line { start, from, stop }: Line,
+        (head, end): (Head, Option<usize>),
+        rows: &mut Rows,
+        memory: &mut Memory,
+    ) {
+        rows.line.push(rows.lines as u32);
+        rows.offset.push(start as u32);
+        rows.time.push(head.time);
+        rows.level.push(head.level);
+        rows.component.push(head.component);
+
+        let line = &bytes[from..stop];
+        let Memory { shapes, found, form, apart, .. } = memory;
+        let (bytes, place) = match end {
+            Some(end) => (bytes, (head.message, end)),
+            None => (&apart[..], (0, apart.len())),
+        };
+        let first = rows.sessions.len();
         let (sessions, names) = (&mut rows.sessions, &mut rows.names.sessions);
-        self.sessions.each_of(line, &parts, |key| {
-            let number = names.number(key);
-            if !sessions[from..].contains(&number) {
+        let mut add = |number: u32| {
+            if !sessions[first..].contains(&number) {
                 sessions.push(number);
             }
-        });
-        rows.session_ends.push(rows.sessions.len() as u32);
-
-        if self.parameters {
-            for &(start, end) in &form.values {
-                rows.values.extend_from_slice(&parts.message[start as usize..end as usize]);
-                rows.value_ends.push(rows.values.len() as u32);
+        };
+        if let Some(number) = head.session {
+            add(number);
+        }
+        if let Some(number) = shapes.find(bytes, place, head.component, found) {
+            rows.names.uses[number as usize].count += 1;
+            rows.form.push(number);
+            if shapes.blocks_are_keys && end == Some(stop) && !head.blocks {
+                for block in &found.blocks {
+                    add(names.number_of_block(&bytes[block.start..block.end], block.number));
+                }
+            } else {
+                self.sessions.each(line, |key| add(names.number(key)));
             }
+            if self.parameters {
+                for &(start, end) in &found.values {
+                    put(&mut rows.values, bytes, start, end);
+                    rows.value_ends.push(rows.values.len() as u32);
+                }
+            }
+        } else {
+            let message = &bytes[place.0..place.1];
+            self.masks.apply(message, form);
+            let number = rows.names.forms.number(&form.text);
+            match rows.names.uses.get_mut(number as usize) {
+                Some(form_use) => form_use.count += 1,
+                None => {
+                    let message = message.to_vec();
+                    rows.names.uses.push(FormUse { count: 1, first_line: rows.lines, message });
+                }
+            }
+            rows.form.push(number);
+            self.sessions.each(line, |key| add(names.number(key)));
+            if self.parameters {
+                for &(start, end) in &form.values {
+                    rows.values.extend_from_slice(&message[start as usize..end as usize]);
+                    rows.value_ends.push(rows.values.len() as u32);
+                }
+            }
+            shapes.learn(bytes, place, head.component, number, &self.masks, &self.sessions);
+        }
+        rows.session_ends.push(rows.sessions.len() as u32);
+        if self.parameters {
             rows.row_values.push(rows.value_ends.len() as u32);
         }
     }
-}
 
-impl LineParser {
     /// Adds a line to the entry that starts at `entry`, the last row, or rejects it.
-    fn continuation(&self, line: &[u8], offset: u64, rows: &mut Rows, entry: Option<u64>, why: &'static str) {
-        let Some(start) = entry.filter(|start| offset - start + line.len() as u64 <= MOST as u64) else {
+    fn continuation(&self, line: &[u8], start: usize, rows: &mut Rows, entry: Option<usize>, why: &'static str) {
+        let Some(entry) = entry.filter(|entry| start - entry + line.len() <= MOST) else {
             return rows.reject(line, why);
         };
-        debug_assert_eq!(rows.offset.last(), Some(&start));
+        debug_assert_eq!(rows.offset.last(), Some(&(entry as u32)));
         rows.continued += 1;
-        let from = rows.session_ends.iter().rev().nth(1).map_or(0, |&end| end as usize);
+        let first = rows.session_ends.iter().rev().nth(1).map_or(0, |&end| end as usize);
         let (sessions, names) = (&mut rows.sessions, &mut rows.names.sessions);
         self.sessions.each(line, |key| {
             let number = names.number(key);
-            if !sessions[from..].contains(&number) {
+            if !sessions[first..].contains(&number) {
                 sessions.push(number);
             }
         });
         if let Some(end) = rows.session_ends.last_mut() {
             *end = rows.sessions.len() as u32;
         }
+    }
+}
+
+/// Appends `bytes[start..end]`: short values by one copy of a fixed size.
+#[inline]
+fn put(values: &mut Vec<u8>, bytes: &[u8], start: usize, end: usize) {
+    match bytes.get(start..start + 32) {
+        Some(block) if end - start <= 32 => {
+            let length = values.len() + end - start;
+            values.extend_from_slice(block);
+            values.truncate(length);
+        }
+        _ => values.extend_from_slice(&bytes[start..end]),
     }
 }
 
@@ -272,27 +412,21 @@ pub struct FileTables {
 }
 
 impl FileTables {
-    /// Takes over the strings of the file's next chunk and gives its rows the numbers of the file.
+    /// Takes over the strings of the file's next chunk and tells its rows what their numbers are in the file. Levels and
+    /// components stay with the rows. Times get the year that they lack.
     pub fn adopt(&mut self, rows: &mut Rows) {
-        let names = std::mem::take(&mut rows.names);
-        let level = merge(&mut self.names.levels, &names.levels);
-        let component = merge(&mut self.names.components, &names.components);
-        let form = merge(&mut self.names.forms, &names.forms);
-        let session = merge(&mut self.names.sessions, &names.sessions);
-        for (local, mut form_use) in names.uses.into_iter().enumerate() {
+        let form = merge(&mut self.names.forms, &rows.names.forms);
+        let session = self.names.sessions.merge(&rows.names.sessions);
+        (rows.names.forms, rows.names.sessions) = (Interner::default(), Keys::default());
+        for (local, mut form_use) in std::mem::take(&mut rows.names.uses).into_iter().enumerate() {
             form_use.first_line += self.lines;
             match self.names.uses.get_mut(form[local] as usize) {
                 Some(known) => known.count += form_use.count,
                 None => self.names.uses.push(form_use),
             }
         }
-        renumber(&mut rows.level, &level);
-        renumber(&mut rows.component, &component);
-        renumber(&mut rows.form, &form);
-        renumber(&mut rows.sessions, &session);
-        for line in &mut rows.line {
-            *line += self.lines;
-        }
+        rows.numbers = Numbers { form, session };
+        rows.lines_before = self.lines;
         for mut sample in std::mem::take(&mut rows.samples) {
             if self.samples.len() < SAMPLES {
                 sample.line += self.lines;
@@ -314,12 +448,6 @@ impl FileTables {
 
 fn merge(into: &mut Interner, from: &Interner) -> Vec<u32> {
     (0..from.len() as u32).map(|n| into.number_hashed(from.get(n), from.hash_of(n))).collect()
-}
-
-fn renumber(column: &mut [u32], numbers: &[u32]) {
-    for value in column {
-        *value = numbers[*value as usize];
-    }
 }
 
 /// Returns bytes as text; what is no UTF-8 is written `\xNN`, so that nothing is lost.
@@ -377,8 +505,8 @@ mod tests {
         assert_eq!(forms, ["got <id> from /<ip>", "file <path> of <id> and <id>"]);
         assert_eq!(rows.names.uses[0].count, 2);
         assert_eq!((rows.sessions_of(0), rows.sessions_of(1), rows.sessions_of(2)), (&[0][..], &[1][..], &[0, 2][..]));
-        let sessions: Vec<_> = rows.names.sessions.iter().map(text).collect();
-        assert_eq!(sessions, ["blk_7", "blk_-8", "blk_9"]);
+        let sessions: Vec<_> = (0..3).map(|n| rows.names.sessions.get(n)).collect();
+        assert_eq!(sessions, [&b"blk_7"[..], b"blk_-8", b"blk_9"]);
         assert_eq!(rows.row_values, [2, 4, 7]);
         let first = &rows.values[..rows.value_ends[1] as usize];
         assert_eq!(text(first), "blk_710.0.0.1:5");
@@ -417,11 +545,10 @@ mod tests {
             }
             let join = |f: fn(&Rows) -> Vec<u64>| parts.iter().flat_map(f).collect::<Vec<_>>();
             for column in [
-                (|r: &Rows| r.line.clone()) as fn(&Rows) -> Vec<u64>,
-                |r| r.offset.clone(),
-                |r| r.form.iter().map(|&f| u64::from(f)).collect(),
-                |r| r.level.iter().map(|&f| u64::from(f)).collect(),
-                |r| r.sessions.iter().map(|&f| u64::from(f)).collect(),
+                (|r: &Rows| r.line.iter().map(|&l| r.lines_before + u64::from(l)).collect()) as fn(&Rows) -> Vec<u64>,
+                |r| r.offset.iter().map(|&o| r.start + u64::from(o)).collect(),
+                |r| r.form.iter().map(|&f| u64::from(r.numbers.form[f as usize])).collect(),
+                |r| r.sessions.iter().map(|&s| u64::from(r.numbers.session[s as usize])).collect(),
             ] {
                 prop_assert_eq!(join(column), column(&whole));
             }

@@ -1,80 +1,104 @@
-//! One log file from bytes to rows: chunks are read ahead, parsed in parallel, and handed on in file order.
+//! One log file from bytes to rows: chunks are parsed in parallel, and handed on in file order.
 
 use std::path::Path;
-use std::sync::mpsc;
-
-use rayon::prelude::*;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::entries::{Cuts, Order};
 use super::read::{Chunk, End, LogReader};
 use super::rows::{FileTables, LineParser, Rows};
 
-/// Parses a file. `rows` is called with the rows of each chunk, in file order, with the numbers of the file, and with
-/// the tables those numbers belong to. Works on the rayon pool it is called from.
+/// Parses a file. `rows` is called with the rows of each chunk, in file order, and with the tables of the file so far.
+/// Works on as many threads as the rayon pool it is called from has.
 ///
 /// # Errors
 /// The file cannot be read, or `rows` fails.
 pub fn scan_log(
     path: &Path,
     parser: &LineParser,
-    rows: impl FnMut(Rows, &FileTables) -> anyhow::Result<()>,
+    mut rows: impl FnMut(Rows, &FileTables) -> anyhow::Result<()> + Send,
 ) -> anyhow::Result<(FileTables, End)> {
-    scan(LogReader::open(path)?, parser, rows)
+    scan(LogReader::open(path)?, parser, |_| Ok(()), |parsed, (), tables| rows(parsed, tables))
 }
 
-/// As [`scan_log`], from a reader.
+/// What the threads share: chunks are read one after the other, and handed on in the same order.
+struct Turn<F> {
+    next: usize,
+    tables: FileTables,
+    hand_on: F,
+    failed: Option<anyhow::Error>,
+}
+
+/// As [`scan_log`], from a reader. `prepare` is called on the thread that parsed a chunk, in no order, and before
+/// [`FileTables::adopt`] settles times; what it makes is handed on with the rows.
 ///
 /// # Errors
-/// As [`scan_log`].
-pub fn scan(
+/// As [`scan_log`], or `prepare` fails.
+pub fn scan<T>(
     mut reader: LogReader,
     parser: &LineParser,
-    mut rows: impl FnMut(Rows, &FileTables) -> anyhow::Result<()>,
+    prepare: impl Fn(&Rows) -> anyhow::Result<T> + Sync,
+    mut hand_on: impl FnMut(Rows, T, &FileTables) -> anyhow::Result<()> + Send,
 ) -> anyhow::Result<(FileTables, End)> {
-    let mut tables = FileTables { order: Order::new(&parser.entries), ..FileTables::default() };
-    reader.cut_at(Cuts::new(parser));
     let threads = rayon::current_num_threads();
-    if threads == 1 {
-        while let Some(chunk) = reader.next_chunk()? {
-            let mut parsed = parser.parse(&chunk);
-            tables.adopt(&mut parsed);
-            rows(parsed, &tables)?;
-        }
-        return Ok((tables, reader.end()));
-    }
-    // Two chunks a thread, so that an uneven pair does not leave a thread idle; as many again are read ahead.
-    let batch = 2 * threads;
-    let (sender, receiver) = mpsc::sync_channel::<anyhow::Result<Chunk>>(batch);
-    let end = std::thread::scope(|scope| -> anyhow::Result<End> {
-        let ahead = scope.spawn(move || {
-            loop {
-                let next = match reader.next_chunk() {
-                    Ok(Some(chunk)) => Ok(chunk),
-                    Ok(None) => break,
-                    Err(error) => Err(error),
-                };
-                let failed = next.is_err();
-                // The receiver is gone when the other side failed: then nobody asks for more.
-                if sender.send(next).is_err() || failed {
-                    break;
-                }
-            }
-            reader.end()
-        });
-        // Moved in here, so that an early return closes the channel and the reader stops.
-        let receiver = receiver;
+    reader.cut_at(Cuts::new(parser));
+    let tables = FileTables { order: Order::new(&parser.entries), ..FileTables::default() };
+    let reader = Mutex::new((0, reader, Vec::<Vec<u8>>::new()));
+    let turn = Mutex::new(Turn { next: 0, tables, hand_on: &mut hand_on, failed: None });
+    let moved = Condvar::new();
+    let read = || -> anyhow::Result<Option<(usize, Chunk)>> {
+        let mut reader = lock(&reader);
+        let (number, reader, spare) = &mut *reader;
+        let Some(chunk) = reader.next_chunk(spare.pop().unwrap_or_default())? else { return Ok(None) };
+        *number += 1;
+        Ok(Some((*number - 1, chunk)))
+    };
+    let fail = |error: anyhow::Error| {
+        lock(&turn).failed.get_or_insert(error);
+        moved.notify_all();
+    };
+    let work = || {
         loop {
-            let chunks = receiver.iter().take(batch).collect::<anyhow::Result<Vec<Chunk>>>()?;
-            if chunks.is_empty() {
-                break;
+            let (number, chunk) = match read() {
+                Ok(Some(next)) => next,
+                Ok(None) => return,
+                Err(error) => return fail(error),
+            };
+            let mut rows = parser.parse(&chunk);
+            lock(&reader).2.push(chunk.bytes);
+            let prepared = match prepare(&rows) {
+                Ok(prepared) => prepared,
+                Err(error) => return fail(error),
+            };
+            let mut now = lock(&turn);
+            while now.next != number && now.failed.is_none() {
+                now = moved.wait(now).unwrap_or_else(PoisonError::into_inner);
             }
-            let parsed: Vec<Rows> = chunks.into_par_iter().with_max_len(1).map(|chunk| parser.parse(&chunk)).collect();
-            for mut part in parsed {
-                tables.adopt(&mut part);
-                rows(part, &tables)?;
+            if now.failed.is_some() {
+                return;
             }
+            now.tables.adopt(&mut rows);
+            let Turn { hand_on, tables, .. } = &mut *now;
+            if let Err(error) = hand_on(rows, prepared, tables) {
+                now.failed = Some(error);
+            }
+            now.next += 1;
+            drop(now);
+            moved.notify_all();
         }
-        Ok(ahead.join().expect("the reader does not panic"))
-    })?;
-    Ok((tables, end))
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let turn = turn.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match turn.failed {
+        Some(error) => Err(error),
+        None => Ok((turn.tables, lock(&reader).1.end())),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -69,18 +69,21 @@ impl SessionFinder {
         Self { how: How::All }
     }
 
-    /// Calls `found` with each session key of a line that has these parts, in order, repeats included.
-    pub fn each_of<'a>(&self, line: &'a [u8], parts: &Parts<'a>, mut found: impl FnMut(&'a [u8])) {
+    /// Returns whether the keys are what [`super::shape::block`] finds: `blk_-?\d+`.
+    pub fn finds_blocks(&self) -> bool {
+        matches!(&self.how, How::Digits { prefix, sign: true, .. } if prefix.needle() == b"blk_")
+    }
+
+    /// Returns the session key of a line that has these parts, where it is not looked for in its text.
+    pub fn of_parts<'a>(&self, parts: &Parts<'a>) -> Option<&'a [u8]> {
         let key = match &self.how {
-            How::Digits { .. } | How::Pattern(_) => return self.each(line, found),
+            How::Digits { .. } | How::Pattern(_) => return None,
             How::Field(Field::Component) => parts.component,
             How::Field(Field::Level) => parts.level,
             How::Field(Field::Chosen) => parts.session,
             How::All => ALL,
         };
-        if !key.is_empty() {
-            found(key);
-        }
+        Some(key).filter(|key| !key.is_empty())
     }
 
     /// Calls `found` with each match in a text, in order, repeats included. A field is in no text.
@@ -146,8 +149,10 @@ mod tests {
         let parts = Parts { time: 0, level: b"INFO", component: b"", message: b"m 7", session: b"t-1" };
         let keys = |finder: &SessionFinder| {
             let mut keys = Vec::new();
-            finder.each_of(b"line 7", &parts, |k| keys.push(String::from_utf8_lossy(k).into_owned()));
-            finder.each(b"more 8", |k| keys.push(String::from_utf8_lossy(k).into_owned()));
+            let mut add = |key: &[u8]| keys.push(String::from_utf8_lossy(key).into_owned());
+            finder.of_parts(&parts).into_iter().for_each(&mut add);
+            finder.each(b"line 7", &mut add);
+            finder.each(b"more 8", &mut add);
             keys
         };
         assert_eq!(keys(&SessionFinder::of_field(Field::Level)), ["INFO"]);

@@ -1,190 +1,151 @@
-//! The part files of one log: rows as Parquet, one row group a chunk, and the strings their numbers stand for.
+//! The files of one log: rows as Parquet, one row group a chunk, and the strings their numbers stand for.
 //!
-//! Rows are encoded and written on a thread of their own while the next chunks are parsed, unless one thread is all
-//! there is. Row groups follow the chunks of the reader, which are cut at fixed sizes: bytes do not depend on threads.
+//! The pages of a chunk are encoded on the thread that parsed it, with the numbers that the chunk gave; what these are in
+//! the file is written as the dictionary before them, in file order. Row groups follow the chunks of the reader, which are
+//! cut at fixed sizes: bytes do not depend on threads.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc;
-use std::thread::JoinHandle;
 
 use anyhow::Context as _;
-use polars::io::parquet::write::BatchedWriter;
-use polars::prelude::{
-    Column, DataFrame, DataType, Field, IdxCa, Int64Chunked, IntoColumn, IntoSeries, ListBuilderTrait,
-    ListStringChunkedBuilder, NamedFrom, NewChunkedArray, ParquetCompression, ParquetWriter, Schema, Series, TimeUnit,
-    UInt32Chunked, UInt32Type, UInt64Chunked,
-};
 
 use crate::logs::format::NO_TIME;
 use crate::logs::given::GivenTemplates;
 use crate::logs::intern::Interner;
 use crate::logs::rows::{FileTables, Rows, text};
-use crate::support::table::{list_column, write_parquet};
+use crate::support::pages::deltas;
+use crate::support::parquet::{Field, Kind, Lists, Page, Shape, TableWriter};
 
-use super::part_path;
+use super::{ROWS, SESSIONS, TEMPLATES};
 
-/// Rows are written once and read once, so speed counts for more than size.
-const COMPRESSION: ParquetCompression = ParquetCompression::Zstd(None);
+/// The columns of `rows.parquet`; `parameters` only where they are kept.
+const COLUMNS: [Field; 8] = [
+    Field::one("line", Kind::U64),
+    Field::one("offset", Kind::U64),
+    Field { name: "timestamp", kind: Kind::Micros, shape: Shape::Optional },
+    Field::one("level", Kind::Text),
+    Field::one("component", Kind::Text),
+    Field::one("template", Kind::U32),
+    Field::list("sessions", Kind::U32),
+    Field::list("parameters", Kind::Text),
+];
 
-/// Strings of a column by number.
-type Dictionary = Arc<Vec<String>>;
-type Job = (Rows, Dictionary, Dictionary);
+/// Session keys a row group holds.
+const KEYS: usize = 1 << 17;
 
-/// Writes the parts of one log file.
-pub(super) struct PartWriter {
-    events: PathBuf,
-    number: usize,
-    levels: Dictionary,
-    components: Dictionary,
-    how: How,
+/// The pages of a chunk, as far as they do not depend on the chunks before.
+pub(super) struct Draft {
+    line: Vec<u8>,
+    offset: Vec<u8>,
+    /// Missing where only the file tells in which year its lines were written.
+    time: Option<Page>,
+    level: Page,
+    component: Page,
+    template: Page,
+    sessions: Page,
+    parameters: Option<Page>,
 }
 
-enum How {
-    Here(Box<Encoder>),
-    Thread { sender: mpsc::SyncSender<Job>, handle: JoinHandle<anyhow::Result<()>> },
+impl Draft {
+    /// Encodes the rows of a chunk; times only if they are `settled`.
+    pub(super) fn of(rows: &Rows, parameters: bool, settled: bool) -> anyhow::Result<Self> {
+        let numbers = |values: &[u32]| {
+            let mut out = Vec::new();
+            deltas(values.iter().map(|&v| i64::from(v)), &mut out);
+            out
+        };
+        let texts = |values: &[u32], names: &Interner| {
+            let names: Vec<_> = names.iter().map(text).collect();
+            Page::of_dictionary(None, values, names.len()).with_texts(names.iter().map(AsRef::as_ref))
+        };
+        let names = &rows.names;
+        let lists = Lists::of_ends(&rows.session_ends);
+        Ok(Self {
+            line: numbers(&rows.line),
+            offset: numbers(&rows.offset),
+            time: settled.then(|| times(rows)),
+            level: texts(&rows.level, &names.levels),
+            component: texts(&rows.component, &names.components),
+            template: Page::of_dictionary(None, &rows.form, names.forms.len()),
+            sessions: Page::of_dictionary(Some(&lists), &rows.sessions, names.sessions.len()),
+            parameters: parameters.then(|| values(rows)).transpose()?,
+        })
+    }
+}
+
+fn times(rows: &Rows) -> Page {
+    Page::of_optional(&rows.time, NO_TIME)
+}
+
+fn values(rows: &Rows) -> anyhow::Result<Page> {
+    let lists = Lists::of_ends(&rows.row_values);
+    if rows.values.is_ascii() {
+        return Page::of_texts(Some(&lists), &rows.value_ends, &rows.values).compressed();
+    }
+    let (mut bytes, mut ends, mut start) = (Vec::new(), Vec::with_capacity(rows.value_ends.len()), 0);
+    for &end in &rows.value_ends {
+        bytes.extend_from_slice(text(&rows.values[start as usize..end as usize]).as_bytes());
+        ends.push(u32::try_from(bytes.len()).context("a chunk of a log has more than 4 GB of parameters")?);
+        start = end;
+    }
+    Page::of_texts(Some(&lists), &ends, &bytes).compressed()
+}
+
+/// Writes the files of one log.
+pub(super) struct PartWriter {
+    folder: PathBuf,
+    rows: TableWriter,
 }
 
 impl PartWriter {
-    /// Starts part `number` in the directory `events`.
-    pub(super) fn start(events: &Path, number: usize, parameters: bool) -> anyhow::Result<Self> {
-        let mut encoder = Encoder::create(&part_path(events, number, ".parquet"), parameters)?;
-        let how = if rayon::current_num_threads() == 1 {
-            How::Here(Box::new(encoder))
-        } else {
-            let (sender, receiver) = mpsc::sync_channel::<Job>(4);
-            let handle = std::thread::spawn(move || {
-                for (rows, levels, components) in receiver {
-                    encoder.write(&rows, &levels, &components)?;
-                }
-                encoder.finish()
-            });
-            How::Thread { sender, handle }
-        };
-        let (levels, components) = (Arc::default(), Arc::default());
-        Ok(Self { events: events.to_owned(), number, levels, components, how })
+    /// Starts the files of a log in its folder.
+    pub(super) fn start(folder: &Path, parameters: bool) -> anyhow::Result<Self> {
+        let columns = &COLUMNS[..COLUMNS.len() - usize::from(!parameters)];
+        Ok(Self { folder: folder.to_owned(), rows: TableWriter::create(&folder.join(ROWS), columns)? })
     }
 
     /// Takes the rows of the next chunk.
-    pub(super) fn write(&mut self, rows: Rows, tables: &FileTables) -> anyhow::Result<()> {
-        if rows.is_empty() {
+    pub(super) fn write(&mut self, rows: &Rows, draft: Draft) -> anyhow::Result<()> {
+        let count = rows.len();
+        if count == 0 {
             return Ok(());
         }
-        refresh(&mut self.levels, &tables.names.levels);
-        refresh(&mut self.components, &tables.names.components);
-        match &mut self.how {
-            How::Here(encoder) => encoder.write(&rows, &self.levels, &self.components),
-            How::Thread { sender, .. } => {
-                // A send fails only when the thread has stopped with an error, which `finish` returns.
-                let _ = sender.send((rows, self.levels.clone(), self.components.clone()));
-                Ok(())
-            }
-        }
-    }
-
-    /// Completes the part and writes the strings behind its numbers.
-    pub(super) fn finish(self, tables: &FileTables, given: &GivenTemplates) -> anyhow::Result<()> {
-        match self.how {
-            How::Here(encoder) => encoder.finish()?,
-            How::Thread { sender, handle } => {
-                drop(sender);
-                handle.join().expect("the writer does not panic")?;
-            }
-        }
-        let ids: Vec<String> = tables.names.sessions.iter().map(|s| text(s).into_owned()).collect();
-        let mut sessions = DataFrame::new_infer_height(vec![Column::new("session_id".into(), ids)])?;
-        write_parquet(&part_path(&self.events, self.number, ".sessions.parquet"), &mut sessions)?;
-        write_templates(&part_path(&self.events, self.number, ".templates.csv"), tables, given)
-    }
-}
-
-/// Brings a dictionary up to date; strings are only ever added.
-fn refresh(dictionary: &mut Dictionary, names: &Interner) {
-    if dictionary.len() != names.len() {
-        *dictionary = Arc::new(names.iter().map(|n| text(n).into_owned()).collect());
-    }
-}
-
-struct Encoder {
-    writer: BatchedWriter<File>,
-    path: PathBuf,
-    parameters: bool,
-}
-
-impl Encoder {
-    fn create(path: &Path, parameters: bool) -> anyhow::Result<Self> {
-        let mut fields = vec![
-            Field::new("line".into(), DataType::UInt64),
-            Field::new("offset".into(), DataType::UInt64),
-            Field::new("timestamp".into(), DataType::Datetime(TimeUnit::Microseconds, None)),
-            Field::new("level".into(), DataType::String),
-            Field::new("component".into(), DataType::String),
-            Field::new("template".into(), DataType::UInt32),
-            Field::new("sessions".into(), DataType::List(Box::new(DataType::UInt32))),
+        let places = |values: &[u32], base: u64, deltas: &[u8]| {
+            let at = |i: usize| (base + u64::from(values[i])) as i64;
+            Page::of_deltas(count, at(0), at(count - 1), deltas)
+        };
+        let pages = [
+            places(&rows.line, rows.lines_before, &draft.line),
+            places(&rows.offset, rows.start, &draft.offset),
+            draft.time.unwrap_or_else(|| times(rows)),
+            draft.level,
+            draft.component,
+            draft.template.with_numbers(&rows.numbers.form),
+            draft.sessions.with_numbers(&rows.numbers.session),
         ];
-        if parameters {
-            fields.push(Field::new("parameters".into(), DataType::List(Box::new(DataType::String))));
+        let pages: Vec<Page> = pages.into_iter().chain(draft.parameters).collect();
+        self.rows.write(count, &pages)
+    }
+
+    /// Completes the rows and writes the strings behind their numbers.
+    pub(super) fn finish(self, tables: &FileTables, given: &GivenTemplates) -> anyhow::Result<()> {
+        self.rows.finish()?;
+        let mut out = TableWriter::create(&self.folder.join(SESSIONS), &[Field::one("session_id", Kind::Text)])?;
+        let keys = &tables.names.sessions;
+        let mut key = Vec::new();
+        for from in (0..keys.len()).step_by(KEYS) {
+            let to = keys.len().min(from + KEYS);
+            let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(to - from));
+            for number in from..to {
+                key.clear();
+                keys.write(number as u32, &mut key);
+                bytes.extend_from_slice(text(&key).as_bytes());
+                ends.push(u32::try_from(bytes.len()).context("session keys of more than 4 GB")?);
+            }
+            out.write(to - from, &[Page::of_texts(None, &ends, &bytes)])?;
         }
-        let schema = Schema::from_iter(fields);
-        let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
-        let writer = ParquetWriter::new(file).with_compression(COMPRESSION).set_parallel(false).batched(&schema)?;
-        Ok(Self { writer, path: path.to_owned(), parameters })
+        out.finish()?;
+        write_templates(&self.folder.join(TEMPLATES), tables, given)
     }
-
-    fn write(&mut self, rows: &Rows, levels: &[String], components: &[String]) -> anyhow::Result<()> {
-        let frame = frame(rows, levels, components, self.parameters)?;
-        self.writer.write_batch(&frame).with_context(|| format!("cannot write {}", self.path.display()))
-    }
-
-    fn finish(self) -> anyhow::Result<()> {
-        self.writer.finish().with_context(|| format!("cannot write {}", self.path.display()))?;
-        Ok(())
-    }
-}
-
-fn frame(rows: &Rows, levels: &[String], components: &[String], parameters: bool) -> anyhow::Result<DataFrame> {
-    let time = if rows.time.contains(&NO_TIME) {
-        Int64Chunked::from_iter_options("timestamp".into(), rows.time.iter().map(|&t| (t != NO_TIME).then_some(t)))
-    } else {
-        Int64Chunked::from_slice("timestamp".into(), &rows.time)
-    };
-    let ends: Vec<usize> = std::iter::once(0).chain(rows.session_ends.iter().map(|&e| e as usize)).collect();
-    let mut columns = vec![
-        UInt64Chunked::from_slice("line".into(), &rows.line).into_column(),
-        UInt64Chunked::from_slice("offset".into(), &rows.offset).into_column(),
-        time.into_datetime(TimeUnit::Microseconds, None).into_column(),
-        strings("level", levels, &rows.level)?,
-        strings("component", components, &rows.component)?,
-        UInt32Chunked::from_slice("template".into(), &rows.form).into_column(),
-        list_column::<UInt32Type>("sessions", &ends, &rows.sessions),
-    ];
-    if parameters {
-        columns.push(parameter_lists(rows));
-    }
-    Ok(DataFrame::new_infer_height(columns)?)
-}
-
-/// Spreads a dictionary over rows; the strings themselves are shared, not copied.
-fn strings(name: &str, dictionary: &[String], numbers: &[u32]) -> anyhow::Result<Column> {
-    let dictionary = Series::new(name.into(), dictionary);
-    Ok(dictionary.take(&IdxCa::from_slice("row".into(), numbers))?.into())
-}
-
-fn parameter_lists(rows: &Rows) -> Column {
-    let mut builder = ListStringChunkedBuilder::new("parameters".into(), rows.len(), rows.value_ends.len());
-    let (mut value, mut at) = (0, 0);
-    let mut row = Vec::new();
-    for &end in &rows.row_values {
-        row.clear();
-        for &stop in &rows.value_ends[value..end as usize] {
-            row.push(text(&rows.values[at..stop as usize]));
-            at = stop as usize;
-        }
-        value = end as usize;
-        builder.append_values_iter(row.iter().map(AsRef::as_ref));
-    }
-    builder.finish().into_series().into()
 }
 
 fn write_templates(path: &Path, tables: &FileTables, given: &GivenTemplates) -> anyhow::Result<()> {
@@ -199,7 +160,7 @@ fn write_templates(path: &Path, tables: &FileTables, given: &GivenTemplates) -> 
     out.flush().with_context(context)
 }
 
-/// Writes the user's templates beside the parts, for the stage that gives global numbers.
+/// Writes the user's templates beside the rows, for the stage that gives global numbers.
 pub(super) fn write_given(path: &Path, given: &GivenTemplates) -> anyhow::Result<()> {
     let context = || format!("cannot write {}", path.display());
     let mut out = csv::Writer::from_path(path).with_context(context)?;

@@ -34,7 +34,8 @@ fn parse(files: &[(&str, &[u8])], with: &serde_json::Value, threads: usize) -> a
 fn a_small_log_is_parsed_as_by_hand() {
     let run = parse(&[("HDFS.log", LOG.as_bytes())], &json!({}), 1).unwrap();
     let events = run.path("events");
-    let summary = read_summary(&events).unwrap();
+    let parts = read_parts(&events).unwrap();
+    let summary = summary_of(&parts);
     assert_eq!((summary.lines, summary.parsed, summary.rejected), (6, 4, 1));
     let file = &summary.files[0];
     assert_eq!((file.blank, file.sessions, file.templates), (1, 2, 4));
@@ -44,14 +45,14 @@ fn a_small_log_is_parsed_as_by_hand() {
     );
     assert_eq!((file.rejected_samples[0].line, file.rejected_samples[0].text.as_str()), (4, "not a line of this log"));
     // One of five lines is malformed: more than five percent.
-    assert_eq!(summary.warnings.len(), 1);
+    assert_eq!(file.warnings.len(), 1);
     assert!(
         run.warnings[0].contains("HDFS.log: 1 of 6 lines (20.0 %) are malformed, the first in line 4"),
         "{:?}",
         run.warnings
     );
 
-    let frame = read_parquet(&part_path(&events, 0, ".parquet"), None).unwrap();
+    let frame = read_parquet(&events.join(ROWS), None).unwrap();
     let line: Vec<u64> = frame.column("line").unwrap().u64().unwrap().into_no_null_iter().collect();
     assert_eq!(line, [1, 2, 5, 6]);
     let offset: Vec<u64> = frame.column("offset").unwrap().u64().unwrap().into_no_null_iter().collect();
@@ -72,10 +73,10 @@ fn a_small_log_is_parsed_as_by_hand() {
     let first: Vec<&str> = first.str().unwrap().iter().flatten().collect();
     assert_eq!(first, ["10.0.0.1:5", "blk_1 blk_-2 blk_1"]);
 
-    let keys = read_parquet(&part_path(&events, 0, ".sessions.parquet"), None).unwrap();
+    let keys = read_parquet(&events.join(SESSIONS), None).unwrap();
     let keys: Vec<&str> = keys.column("session_id").unwrap().str().unwrap().iter().flatten().collect();
     assert_eq!(keys, ["blk_1", "blk_-2"]);
-    let templates = std::fs::read_to_string(part_path(&events, 0, ".templates.csv")).unwrap();
+    let templates = std::fs::read_to_string(events.join(TEMPLATES)).unwrap();
     assert_eq!(
         templates,
         "template,count,first_line,text,name\n\
@@ -113,7 +114,7 @@ fn threads_and_compression_change_no_byte() {
     assert_eq!(one.bytes(), three.bytes());
     let packed = zstd::encode_all(&log[..], 1).unwrap();
     let packed = parse(&[("a.log.zst", &packed)], &json!({}), 2).unwrap();
-    let rows = |run: &Run| std::fs::read(part_path(&run.path("events"), 0, ".parquet")).unwrap();
+    let rows = |run: &Run| std::fs::read(run.path("events").join(ROWS)).unwrap();
     assert_eq!(rows(&one), rows(&packed));
 }
 
@@ -125,22 +126,60 @@ fn rotated_logs_are_read_oldest_first() {
 }
 
 #[test]
+fn every_file_has_a_folder_that_depends_on_it_alone() {
+    let logs: [(&str, &[u8]); 3] =
+        [("raw:d/a.log.1", LOG.as_bytes()), ("raw:d/e/b.log", &LOG.as_bytes()[..105]), ("raw:d/a.log", b"")];
+    let places = ["0", "1", "2"];
+    let dir = tempfile::tempdir().unwrap();
+    let inputs: Vec<_> = logs.iter().zip(places).map(|((l, text), at)| (*l, write(dir.path(), at, text))).collect();
+    let inputs: Vec<_> = inputs.iter().map(|(logical, path)| ("log", *logical, path.as_path())).collect();
+    let all = run(&kind(), &json!({}), &inputs, &["events/"], 2).unwrap();
+    let events = all.path("events");
+    let parts = read_parts(&events).unwrap();
+    let order: Vec<&str> = parts.iter().map(|p| p.file.as_str()).collect();
+    assert_eq!(order, ["raw:d/a.log.1", "raw:d/a.log", "raw:d/e/b.log"]);
+    for (input, folder) in inputs.iter().zip(["a.log.1", "e/b.log", "a.log"]) {
+        let alone = run(&kind(), &json!({}), std::slice::from_ref(input), &["events/"], 1).unwrap();
+        for file in [ROWS, SESSIONS, TEMPLATES, "parse.json"] {
+            let bytes = std::fs::read(events.join(folder).join(file)).unwrap();
+            assert!(bytes == std::fs::read(alone.path("events").join(file)).unwrap(), "{folder}/{file}");
+        }
+    }
+    let folders = |names: &[&str]| {
+        let files: Vec<(&str, &Path)> = names.iter().map(|n| (*n, Path::new(""))).collect();
+        folders(&files).map(|f| f.iter().map(|f| f.to_string_lossy().into_owned()).collect::<Vec<_>>())
+    };
+    assert_eq!(folders(&["a:x/1", "b:x/1"]).unwrap(), ["a/x/1", "b/x/1"]);
+    assert!(folders(&["a:1", "a/1"]).unwrap_err().to_string().contains("a/1"));
+    assert_eq!(
+        (whole_of("r:a.log:70-150"), whole_of("r:a.log"), whole_of("a:b-1")),
+        (("r:a.log", 70), ("r:a.log", 0), ("a:b-1", 0))
+    );
+}
+
+#[test]
 fn faults_of_files_are_told_not_fatal() {
     let line = b"081109 203530 1 INFO a: b blk_1\n".repeat(2000);
     let mut packed = zstd::encode_all(&line[..], 1).unwrap();
     packed.truncate(packed.len() / 2);
     let files: [(&str, &[u8]); 3] = [("a.log", &line), ("b.log", b""), ("c.log.zst", &packed)];
     let run = parse(&files, &json!({}), 1).unwrap();
-    let summary = read_summary(&run.path("events")).unwrap();
-    assert_eq!(summary.files.len(), 3);
-    assert!(summary.files[2].truncated && !summary.files[0].truncated);
-    assert_eq!(summary.warnings.len(), 2, "{:?}", summary.warnings);
-    assert!(summary.warnings[0].contains("b.log is empty") && summary.warnings[1].contains("c.log.zst is truncated"));
+    let files = summary_of(&read_parts(&run.path("events")).unwrap()).files;
+    assert_eq!(files.len(), 3);
+    assert!(files[2].truncated && !files[0].truncated);
+    assert!(files[1].warnings[0].contains("b.log is empty") && files[2].warnings[0].contains("c.log.zst is truncated"));
+    assert_eq!(run.warnings.len(), 2, "{:?}", run.warnings);
 }
 
 #[test]
-fn a_log_of_nothing_fails_with_a_hint() {
-    let error = |text: &[u8]| format!("{:#}", parse(&[("a.log", text)], &json!({}), 1).err().unwrap());
+fn a_log_of_nothing_fails_with_a_hint_where_all_files_are_seen() {
+    let error = |text: &[u8]| {
+        let parsed = parse(&[("a.log", text)], &json!({}), 1).unwrap();
+        let events = parsed.path("events");
+        let inputs = [("events", "events", events.as_path())];
+        let merged = run(&crate::templates::kind(), &json!({}), &inputs, &["templates", "map"], 1);
+        format!("{:#}", merged.err().unwrap())
+    };
     assert!(error(b"").contains("the log is empty: a.log (hint"));
     assert!(error(b"\n \n").contains("the log is empty"));
     let nothing = error(b"2008-11-09 word\n");
@@ -163,11 +202,11 @@ fn a_regex_format_with_own_masks_and_without_parameters() {
     });
     let run = parse(&[("auth.log", log)], &with, 1).unwrap();
     let events = run.path("events");
-    let frame = read_parquet(&part_path(&events, 0, ".parquet"), None).unwrap();
+    let frame = read_parquet(&events.join(ROWS), None).unwrap();
     assert!(frame.column("parameters").is_err());
-    let templates = std::fs::read_to_string(part_path(&events, 0, ".templates.csv")).unwrap();
+    let templates = std::fs::read_to_string(events.join(TEMPLATES)).unwrap();
     assert!(templates.contains("opened for user <user> by id=a<num> <num>"), "{templates}");
-    assert_eq!(read_summary(&events).unwrap().files[0].first.as_deref(), Some("2008-11-09T20:35:30Z"));
+    assert_eq!(read_parts(&events).unwrap()[0].about.first.as_deref(), Some("2008-11-09T20:35:30Z"));
 }
 
 #[test]
@@ -180,7 +219,7 @@ fn stack_traces_are_continued_or_malformed() {
             "multiline": multiline,
         });
         let run = parse(&[("a.log", log)], &with, 1).unwrap();
-        let summary = read_summary(&run.path("events")).unwrap();
+        let summary = summary_of(&read_parts(&run.path("events")).unwrap());
         (summary.parsed, summary.rejected, summary.continued)
     };
     assert_eq!(summary(json!(null)), (2, 0, 2));
@@ -194,9 +233,9 @@ fn stack_traces_are_continued_or_malformed() {
 fn sessions_by_field_or_none() {
     let keys = |log: &str, with: serde_json::Value| -> (Vec<String>, Vec<u32>) {
         let run = parse(&[("a.log", log.as_bytes())], &with, 1).unwrap();
-        let keys = read_parquet(&part_path(&run.path("events"), 0, ".sessions.parquet"), None).unwrap();
+        let keys = read_parquet(&run.path("events").join(SESSIONS), None).unwrap();
         let keys = keys.column("session_id").unwrap().str().unwrap().iter().flatten().map(str::to_owned).collect();
-        let frame = read_parquet(&part_path(&run.path("events"), 0, ".parquet"), None).unwrap();
+        let frame = read_parquet(&run.path("events").join(ROWS), None).unwrap();
         (keys, lists::<polars::prelude::UInt32Type>(&frame, "sessions").unwrap().1)
     };
     let of = |names: &[&str], rows: &[u32]| (names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>(), rows.to_vec());
@@ -214,10 +253,10 @@ fn sessions_by_field_or_none() {
 }
 
 /// The rows of a run: seconds since START (of `a_small_log_...`) or none, level, component, and the template's text.
-fn rows(run: &Run, part: usize) -> Vec<(Option<i64>, String, String, String)> {
-    let events = run.path("events");
-    let frame = read_parquet(&part_path(&events, part, ".parquet"), None).unwrap();
-    let mut templates = csv::Reader::from_path(part_path(&events, part, ".templates.csv")).unwrap();
+fn rows(run: &Run, folder: &str) -> Vec<(Option<i64>, String, String, String)> {
+    let events = run.path("events").join(folder);
+    let frame = read_parquet(&events.join(ROWS), None).unwrap();
+    let mut templates = csv::Reader::from_path(events.join(TEMPLATES)).unwrap();
     let texts: Vec<String> = templates.records().map(|r| r.unwrap()[3].to_owned()).collect();
     let time = frame.column("timestamp").unwrap().cast(&DataType::Int64).unwrap();
     let text = |name: &str| -> Vec<String> {
@@ -249,7 +288,7 @@ fn the_formats_read_the_same_from_the_same_log() {
         ),
     ] {
         let run = parse(&[("a.log", log.as_bytes())], &with, 1).unwrap();
-        assert_eq!(rows(&run, 0), expected, "{with}");
+        assert_eq!(rows(&run, ""), expected, "{with}");
     }
 }
 
@@ -261,14 +300,14 @@ fn a_rotated_syslog_goes_on_into_the_new_year() {
     let with = json!({"format": "syslog", "year": 2008});
     let run = parse(&[("messages", new), ("messages.1", old)], &with, 2).unwrap();
     let new_year = 1_230_768_000 - 1_226_262_930;
-    assert_eq!(rows(&run, 0), [row(0, "", "sshd", "one"), row(new_year - 1, "", "sshd", "two")]);
+    assert_eq!(rows(&run, "messages.1"), [row(0, "", "sshd", "one"), row(new_year - 1, "", "sshd", "two")]);
     let expected = [
         row(new_year, "warning", "kernel", "three"),
         row(new_year + 1, "", "kernel", "four"),
         row(new_year - 1, "", "x", "late"),
     ];
-    assert_eq!(rows(&run, 1), expected);
-    let summary = read_summary(&run.path("events")).unwrap();
+    assert_eq!(rows(&run, "messages"), expected);
+    let summary = summary_of(&read_parts(&run.path("events")).unwrap());
     assert_eq!(summary.files.iter().map(|f| f.steps_back).collect::<Vec<_>>(), [0, 1]);
     assert_eq!(summary.files[1].last.as_deref(), Some("2009-01-01T00:00:01Z"));
 }

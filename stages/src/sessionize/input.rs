@@ -1,74 +1,133 @@
-//! Where lines come from: the parts that `parse` wrote, or logs directly, without files in between.
+//! Where lines come from: what `parse` wrote, or logs directly, without files in between.
 
-use std::fs::File;
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
-use polars::prelude::{DataType, ParquetReader, SerReader, UInt32Type};
+use anyhow::{Context as _, bail, ensure};
+use rayon::prelude::*;
 
-use super::{Lines, SessionSummary, SessionizeParams, Sessions};
+use super::build::{Batch, Lines, Rules, Sources, group};
+use super::{SessionSummary, SessionizeParams, Sessions};
 use crate::drain::Limits;
 use crate::logs::format::NO_TIME;
 use crate::logs::rows::{FileTables, Rows, text};
 use crate::logs::scan::scan_log;
-use crate::parse::{FileSummary, ParseParams, ParseSummary, YearsOfLogs, part_path, reading_order, refuse_nothing};
-use crate::support::table::{lists, read_parquet};
-use crate::templates::{LocalTemplate, Template, given_from_known, globalize};
+use crate::parse::{FileSummary, ParseParams, ParseSummary, Part, YearsOfLogs, reading_order, refuse_nothing};
+use crate::support::parquet::Table;
+use crate::templates::{LocalTemplate, Template, given_from_known, globalize, name_alike};
 
-/// Rows read at a time: what is held of a part stays small.
-const SLICE: usize = 1 << 19;
+/// The rows of an events directory.
+pub(super) struct Events<'a> {
+    parts: Vec<Rest>,
+    check: &'a (dyn Fn() -> anyhow::Result<()> + Sync),
+}
 
-/// Reads the parts of an events directory.
-pub(super) fn read_events(
-    events: &Path,
-    summary: &ParseSummary,
-    map: &[Vec<u32>],
-    templates: &[Template],
-    mut check: impl FnMut() -> anyhow::Result<()>,
-) -> anyhow::Result<Lines> {
-    let mut lines = Lines::default();
-    let none = Vec::new();
-    for file in &summary.files {
-        lines.start_file(&file.path);
-        let keys = read_parquet(&part_path(events, file.part, ".sessions.parquet"), None)?;
-        let keys = keys.column("session_id")?.str()?;
-        lines.add_keys(keys.iter().map(|k| k.unwrap_or_default().as_bytes()));
-        let map = map.get(file.part).unwrap_or(&none);
-        if let Some(wrong) = map.iter().find(|n| **n as usize >= templates.len()) {
-            bail!("the template map names template {wrong}, but there are {}", templates.len());
-        }
+/// What is to be known to read a part.
+struct Rest {
+    rows: Table,
+    /// Lines of the parts before.
+    before: u64,
+    /// Global numbers of local templates, of local session keys.
+    templates: Vec<u32>,
+    sessions: Vec<u32>,
+}
 
-        let path = part_path(events, file.part, ".parquet");
-        let context = || format!("cannot read {}", path.display());
-        let mut from = 0;
-        loop {
+impl<'a> Events<'a> {
+    /// Opens the parts and reads their session keys. `map` has the global numbers of the local templates of each.
+    pub(super) fn open(
+        parts: &[Part],
+        map: Vec<Vec<u32>>,
+        templates: &[Template],
+        check: &'a (dyn Fn() -> anyhow::Result<()> + Sync),
+    ) -> anyhow::Result<(Self, Sources)> {
+        let mut sources = Sources::default();
+        let mut map = map.into_iter();
+        let mut rest = Vec::new();
+        for part in parts {
             check()?;
-            let reader = ParquetReader::new(File::open(&path).with_context(context)?)
-                .with_columns(Some(["line", "timestamp", "template", "sessions"].map(str::to_owned).to_vec()))
-                .with_slice(Some((from, SLICE)));
-            let mut frame = anyhow::Context::with_context(reader.finish(), context)?;
-            if frame.height() == 0 {
-                break;
+            let map = map.next().unwrap_or_default();
+            if let Some(wrong) = map.iter().find(|n| **n as usize >= templates.len()) {
+                bail!("the template map names template {wrong}, but there are {}", templates.len());
             }
-            frame.rechunk_mut();
-            let line = frame.column("line")?.u64()?;
-            let time = frame.column("timestamp")?.cast(&DataType::Int64)?;
-            let time = time.i64()?;
-            let template = frame.column("template")?.u32()?;
-            let (offsets, sessions) = lists::<UInt32Type>(&frame, "sessions")?;
-            for (row, ((line, time), template)) in line.iter().zip(time.iter()).zip(template.iter()).enumerate() {
-                let template = template.context("a row has no template")?;
-                let number = map.get(template as usize);
-                let number =
-                    number.with_context(|| format!("{}: template {template} is not in the map", path.display()))?;
-                let line = line.context("a row has no line number")?;
-                lines.add(line, time.unwrap_or(NO_TIME), *number, &sessions[offsets[row]..offsets[row + 1]])?;
+            let keys = Table::open(&part.sessions())?;
+            let column = keys.column("session_id")?;
+            let mut sessions = Vec::new();
+            for group in 0..keys.groups() {
+                keys.read(group, column)?.texts(|key| sessions.push(sources.keys.number(key)))?;
             }
-            from += frame.height();
+            let before = sources.add(&part.file, part.about.lines);
+            rest.push(Rest { rows: Table::open(&part.rows())?, before, templates: map, sessions });
         }
-        lines.end_file(file.lines);
+        sources.keys.freeze();
+        Ok((Self { parts: rest, check }, sources))
     }
-    Ok(lines)
+}
+
+impl Rest {
+    /// Reads a row group.
+    fn batch(&self, group: usize, first: bool) -> anyhow::Result<Batch> {
+        let read = |name: &str| self.rows.read(group, self.rows.column(name)?);
+        let known = |numbers: &[u32], n: u32, what: &str| {
+            let number = numbers.get(n as usize).copied();
+            number.with_context(|| format!("{}: {what} {n} is not there", self.rows.path().display()))
+        };
+        let time = read("timestamp")?.optional(NO_TIME)?;
+        let (ends, sessions) = read("sessions")?.lists(|n| known(&self.sessions, n, "session"))?;
+        let mut batch = Batch { time, sessions, ends, ..Batch::default() };
+        ensure!(batch.ends.len() == batch.time.len(), "{} is damaged", self.rows.path().display());
+        if !first {
+            batch.template = read("template")?.changed(|n| known(&self.templates, n, "template"))?;
+            batch.line.reserve(batch.time.len());
+            read("line")?.numbers(|line| batch.line.push(self.before + line as u64))?;
+            let rows = [batch.template.len(), batch.line.len()];
+            ensure!(rows == [batch.time.len(); 2], "{} is damaged", self.rows.path().display());
+        }
+        Ok(batch)
+    }
+}
+
+impl Lines for Events<'_> {
+    fn each(&self, first: bool, take: &mut dyn FnMut(&Batch) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let groups: Vec<(&Rest, usize)> =
+            self.parts.iter().flat_map(|part| (0..part.rows.groups()).map(move |group| (part, group))).collect();
+        for groups in groups.chunks(4 * rayon::current_num_threads()) {
+            (self.check)()?;
+            if rayon::current_num_threads() == 1 {
+                for (part, group) in groups {
+                    take(&part.batch(*group, first)?)?;
+                }
+                continue;
+            }
+            let read: Vec<_> = groups.par_iter().map(|(part, group)| part.batch(*group, first)).collect();
+            for batch in read {
+                take(&batch?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rows of logs that are held in memory, with the global numbers of the templates and sessions of their files.
+struct Held {
+    files: Vec<(u64, Vec<u32>, Vec<u32>, Vec<Rows>)>,
+}
+
+impl Lines for Held {
+    fn each(&self, _first: bool, take: &mut dyn FnMut(&Batch) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        for (before, templates, sessions, chunks) in &self.files {
+            for rows in chunks {
+                let form = |f: &u32| templates[rows.numbers.form[*f as usize] as usize];
+                let session = |s: &u32| sessions[rows.numbers.session[*s as usize] as usize];
+                take(&Batch {
+                    line: rows.line.iter().map(|&l| before + rows.lines_before + u64::from(l)).collect(),
+                    time: rows.time.clone(),
+                    template: rows.form.iter().map(form).collect(),
+                    sessions: rows.sessions.iter().map(session).collect(),
+                    ends: rows.session_ends.clone(),
+                })?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Sessions of logs that were read directly, and what was learnt on the way.
@@ -111,7 +170,7 @@ pub fn sessions_from_logs(
     let mut files: Vec<Scanned> = Vec::new();
     let mut about = ParseSummary::default();
     let mut years = YearsOfLogs::default();
-    for (part, (logical, path)) in paths.iter().enumerate() {
+    for (logical, path) in &paths {
         let mut kept = Vec::new();
         years.start(logical, &mut parser.entries);
         let (tables, end) = scan_log(path, &parser, |mut rows, _| {
@@ -123,18 +182,12 @@ pub fn sessions_from_logs(
         })
         .with_context(|| format!("cannot parse {logical}"))?;
         years.end(logical, &tables);
-        let file = FileSummary::new(logical, part, &tables, &end);
-        about.warnings.extend(file.warnings(&end));
-        about.lines += file.lines;
-        about.parsed += file.parsed;
-        about.rejected += file.rejected;
-        about.continued += file.continued;
-        about.files.push(file);
+        about.add(FileSummary::new(logical, false, &tables, &end));
         files.push(Scanned { rows: kept, tables });
     }
     refuse_nothing(&about)?;
 
-    let local: Vec<Vec<LocalTemplate>> = files
+    let mut local: Vec<Vec<LocalTemplate>> = files
         .iter()
         .map(|file| {
             let names = &file.tables.names;
@@ -146,24 +199,28 @@ pub fn sessions_from_logs(
             names.forms.iter().zip(&names.uses).map(local).collect()
         })
         .collect();
+    name_alike(&mut local);
     let global = globalize(&local, known, limits)?;
     drop(local);
 
-    let mut lines = Lines::default();
-    for ((file, map), described) in files.into_iter().zip(&global.map).zip(&about.files) {
-        lines.start_file(&described.path);
-        let keys: Vec<String> = file.tables.names.sessions.iter().map(|k| text(k).into_owned()).collect();
-        lines.add_keys(keys.iter().map(String::as_bytes));
-        for rows in file.rows {
-            for row in 0..rows.len() {
-                lines.add(rows.line[row], rows.time[row], map[rows.form[row] as usize], rows.sessions_of(row))?;
-            }
+    let mut sources = Sources::default();
+    let mut held = Held { files: Vec::new() };
+    for ((file, map), described) in files.into_iter().zip(global.map).zip(&about.files) {
+        let keys = &file.tables.names.sessions;
+        let mut numbers = Vec::with_capacity(keys.len());
+        for number in 0..keys.len() as u32 {
+            numbers.push(sources.keys.number(text(&keys.get(number)).as_bytes()));
         }
-        lines.end_file(described.lines);
+        let before = sources.add(&described.path, described.lines);
+        held.files.push((before, map, numbers, file.rows));
     }
-    let closing = sessionize.closing(&global.templates)?;
-    let (sessions, mut summary) = lines.group(&closing, sessionize.idle_micros(), sessionize.min_events);
-    summary.lines = about.lines;
+    // All in memory already, so no file is needed.
+    let rules = Rules { events: usize::MAX, ..sessionize.rules(&global.templates)? };
+    let mut sessions = Sessions::default();
+    let mut summary = group(&held, &sources, &rules, Path::new(""), &mut |made| {
+        made.into_iter().for_each(|some| sessions.append(some));
+        Ok(())
+    })?;
     summary.rejected = about.rejected;
     summary.refuse_nothing()?;
     Ok(LogSessions { sessions, templates: global.templates, parse: about, summary })

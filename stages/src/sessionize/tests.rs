@@ -161,6 +161,178 @@ fn logs_read_directly_give_the_same_sessions() {
     assert_eq!(got.templates[1].event_id, "T2");
 }
 
+/// Lines of a log with many sessions, some of them in two lines at once, times that go back, and lines without sessions.
+fn busy_log(lines: usize) -> Vec<u8> {
+    let mut state = 7u64;
+    let mut next = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) % below
+    };
+    let mut text = String::new();
+    for i in 0..lines {
+        let second = (i / 40) as u64 + next(3);
+        let time = format!("{:02}{:02}{:02}", second / 3600 % 24, second / 60 % 60, second % 60);
+        let around = (i / 30) as u64;
+        let block = |n: u64| if n % 3 == 0 { format!("blk_-{n}") } else { format!("blk_{n}") };
+        let message = match next(20) {
+            0 => "Verification started".to_owned(),
+            1 => {
+                format!("BLOCK* ask 10.0.0.{}:5 to delete {} {}", next(99), block(around + next(50)), block(around + 9))
+            }
+            2 => format!("Deleting block {} file /x/y", block(around + next(200))),
+            3 => "???".to_owned(),
+            _ => format!("Receiving block {} src: /10.0.0.1:{}", block(around + next(200)), next(60_000)),
+        };
+        text += &if next(50) == 0 {
+            "rubbish\n".to_owned()
+        } else {
+            format!("081109 {time} {} INFO a.B: {message}\n", next(99))
+        };
+    }
+    text.into_bytes()
+}
+
+/// Parses each of `files` on its own, as items of a mapped stage, into one events directory.
+fn mapped(files: &[(String, &[u8])], threads: usize) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (logical, bytes) in files {
+        let log = dir.path().join("in.log");
+        std::fs::write(&log, bytes).unwrap();
+        let parsed = run(&crate::parse::kind(), &json!({}), &[("log", logical, &log)], &["events/"], threads).unwrap();
+        let item = dir.path().join("events").join(logical.replace(':', "_"));
+        std::fs::create_dir_all(&item).unwrap();
+        for entry in std::fs::read_dir(parsed.path("events")).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, item.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    dir
+}
+
+/// Makes the sessions of an events directory: `sessions.parquet`, `templates.csv`, counts.
+fn made_of(events: &Path, threads: usize) -> (Vec<u8>, String, SessionSummary) {
+    let inputs = [("events", "events", events)];
+    let merged = run(&crate::templates::kind(), &json!({}), &inputs, &["templates", "map"], threads).unwrap();
+    let (templates, map) = (merged.path("templates"), merged.path("map"));
+    let inputs = [inputs[0], ("templates", "templates", &templates), ("map", "map", &map)];
+    let made = run(&kind(), &json!({}), &inputs, &["sessions", "summary"], threads).unwrap();
+    (std::fs::read(made.path("sessions")).unwrap(), merged.text("templates"), summary(&made))
+}
+
+#[test]
+fn it_does_not_matter_how_a_log_is_cut_or_by_how_many_it_is_read() {
+    let log = busy_log(20_000);
+    let ends: Vec<usize> = log.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(i, _)| i + 1).collect();
+    let cuts = [0, ends[7000], ends[7001], ends[15_000], log.len()];
+    let slices: Vec<&[u8]> = cuts.windows(2).map(|c| &log[c[0]..c[1]]).collect();
+    let rotated: Vec<(String, &[u8])> = ["raw:a.log.3", "raw:a.log.2", "raw:a.log.1", "raw:a.log"]
+        .map(str::to_owned)
+        .into_iter()
+        .zip(slices.clone())
+        .collect();
+    let pieces: Vec<(String, &[u8])> =
+        cuts.windows(2).zip(slices).map(|(c, slice)| (format!("raw:a.log:{}-{}", c[0], c[1]), slice)).collect();
+    let whole = mapped(&[("raw:a.log".to_owned(), &log[..])], 1);
+    let events = |dir: &tempfile::TempDir| dir.path().join("events");
+    let (sessions, templates, about) = made_of(&events(&whole), 1);
+    assert!(about.sessions > 500 && about.censored > 0 && about.steps_back > 0 && about.rejected > 0);
+    for threads in [1, 2] {
+        let cut = mapped(&pieces, threads);
+        assert!((sessions.clone(), templates.clone(), about.clone()) == made_of(&events(&cut), threads));
+        let mapped = mapped(&rotated, threads);
+        let of_mapped = made_of(&events(&mapped), threads);
+        assert!((&sessions, &templates) == (&of_mapped.0, &of_mapped.1));
+        assert_eq!(of_mapped.2.files.len(), 4);
+
+        // Not mapped: the same folders but for their names.
+        let dir = tempfile::tempdir().unwrap();
+        let paths: Vec<PathBuf> = rotated.iter().map(|(name, _)| dir.path().join(name.replace(':', "_"))).collect();
+        for (path, (_, bytes)) in paths.iter().zip(&rotated) {
+            std::fs::write(path, bytes).unwrap();
+        }
+        let inputs: Vec<_> = rotated.iter().zip(&paths).map(|((l, _), p)| ("log", l.as_str(), p.as_path())).collect();
+        let at_once = run(&crate::parse::kind(), &json!({}), &inputs, &["events/"], threads).unwrap();
+        assert!(of_mapped == made_of(&at_once.path("events"), threads));
+    }
+
+    // From a session's line numbers to the lines, whatever the cut.
+    let frame = read_parquet(
+        {
+            let path = whole.path().join("s.parquet");
+            std::fs::write(&path, &sessions).unwrap();
+            path
+        }
+        .as_path(),
+        None,
+    )
+    .unwrap();
+    let (offsets, lines) = crate::support::table::lists::<polars::prelude::UInt64Type>(&frame, "lines").unwrap();
+    let ids = frame.column("session_id").unwrap().str().unwrap();
+    let cut = mapped(&pieces, 1);
+    let rotated = mapped(&rotated, 1);
+    let places = [&whole, &cut, &rotated].map(|dir| crate::parse::places::Places::open(&events(dir)).unwrap());
+    for row in (0..ids.len()).step_by(97) {
+        let lines = &lines[offsets[row]..offsets[row + 1]];
+        let id = ids.get(row).unwrap();
+        let [whole, cut, rotated] = places.each_ref().map(|places| places.find(lines).unwrap());
+        assert_eq!(whole, cut);
+        for (place, line) in whole.iter().zip(lines) {
+            let text = log[place.offset as usize..].split(|&b| b == b'\n').next().unwrap();
+            assert_eq!(place.line, *line);
+            assert!(std::str::from_utf8(text).unwrap().contains(id));
+            assert_eq!(place.offset, if *line == 1 { 0 } else { ends[*line as usize - 2] as u64 });
+        }
+        for (place, whole) in rotated.iter().zip(&whole) {
+            let file =
+                3 - place.file.strip_prefix("raw:a.log").unwrap().trim_start_matches('.').parse::<usize>().unwrap_or(0);
+            assert_eq!(place.offset + cuts[file] as u64, whole.offset);
+        }
+    }
+    assert!(places[0].find(&[0]).is_err() && places[0].find(&[30_000]).is_err());
+}
+
+#[test]
+fn spilling_to_files_changes_no_byte() {
+    use super::build::{ROW_GROUP, SessionWriter, group};
+    let lines = 5 * ROW_GROUP;
+    let text: String = (0..lines)
+        .map(|i| {
+            let (a, b) = (i % (3 * ROW_GROUP + 50), i / 7);
+            format!(
+                "081109 {:02}{:02}{:02} 1 INFO a: open blk_{a} and blk_{b} at {i}\n",
+                i / 30_000,
+                i / 500 % 60,
+                (i * 7) % 60
+            )
+        })
+        .collect();
+    let parsed = mapped(&[("a.log".to_owned(), text.as_bytes())], 2);
+    let parts = read_parts(&parsed.path().join("events")).unwrap();
+    let templates =
+        [Template { event_id: "T1".to_owned(), number: 0, count: 0, text: "x".to_owned(), source: Source::Mined }];
+    let check = || Ok(());
+    let (events, sources) = input::Events::open(&parts, vec![vec![0; 5]], &templates, &check).unwrap();
+    let made = |events_in_memory: usize, threads: usize| {
+        let dir = tempfile::tempdir().unwrap();
+        let rules = Rules { events: events_in_memory, ..SessionizeParams::default().rules(&templates).unwrap() };
+        let path = dir.path().join("sessions.parquet");
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let about = pool.install(|| {
+            let mut out = SessionWriter::create(&path, 1).unwrap();
+            let about = group(&events, &sources, &rules, dir.path(), &mut |made| out.write(&made)).unwrap();
+            out.finish().unwrap();
+            about
+        });
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "scratch is left behind");
+        (std::fs::read(&path).unwrap(), about)
+    };
+    let whole = made(usize::MAX, 1);
+    assert!(whole.1.sessions > 3 * ROW_GROUP as u64);
+    for (budget, threads) in [(1, 1), (100_000, 2), (250_000, 1)] {
+        assert!(whole == made(budget, threads), "{budget} {threads}");
+    }
+}
+
 #[test]
 fn the_real_sample_becomes_its_sessions() {
     let Some(data) = real_data() else { return };

@@ -30,7 +30,9 @@ fn templates_of(log: &Path, with: &Value) -> BTreeMap<u64, (u32, String)> {
     let parser = params.parser(&GivenTemplates::default()).unwrap();
     let mut lines = Vec::new();
     let (tables, _) = scan_log(log, &parser, |rows, _| {
-        lines.extend(rows.line.iter().copied().zip(rows.form));
+        let numbered =
+            |(&line, &form): (&u32, &u32)| (rows.lines_before + u64::from(line), rows.numbers.form[form as usize]);
+        lines.extend(rows.line.iter().zip(&rows.form).map(numbered));
         Ok(())
     })
     .unwrap();

@@ -1,0 +1,447 @@
+//! Encodings of Parquet pages: bit packing, deltas, runs. Values are packed 32 at a time by code made for each width.
+//!
+//! Decoders take what the encoders here make; other writers may cut blocks otherwise.
+
+use anyhow::{Context as _, bail};
+
+/// Values a miniblock of deltas holds.
+const MINI: usize = 32;
+/// Miniblocks a block of deltas holds.
+const MINIS: usize = 4;
+
+/// Packs 32 values of `W` bits.
+fn pack<const W: usize>(values: &[u32; MINI], out: &mut Vec<u8>) {
+    let mut words = [0u32; W];
+    for (i, &value) in values.iter().enumerate() {
+        let (word, shift) = (i * W / 32, i * W % 32);
+        words[word] |= value << shift;
+        if shift + W > 32 {
+            words[word + 1] |= value >> (32 - shift);
+        }
+    }
+    for word in words {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+}
+
+/// Unpacks 32 values of `W` bits.
+fn unpack<const W: usize>(packed: &[u8], values: &mut [u32; MINI]) {
+    let mut words = [0u32; W];
+    for (word, bytes) in words.iter_mut().zip(packed.as_chunks::<4>().0) {
+        *word = u32::from_le_bytes(*bytes);
+    }
+    let mask = if W == 32 { u32::MAX } else { (1u32 << W) - 1 };
+    for (i, value) in values.iter_mut().enumerate() {
+        let (word, shift) = (i * W / 32, i * W % 32);
+        let mut bits = words[word] >> shift;
+        if shift + W > 32 {
+            bits |= words[word + 1] << (32 - shift);
+        }
+        *value = bits & mask;
+    }
+}
+
+macro_rules! by_width {
+    ($width:expr, $call:ident($a:expr, $b:expr)) => {
+        by_width!($width, $call, $a, $b, 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32)
+    };
+    ($width:expr, $call:ident, $a:expr, $b:expr, $($w:literal)*) => {
+        match $width {
+            $($w => $call::<$w>($a, $b),)*
+            _ => unreachable!("a width of more than 32 bits"),
+        }
+    };
+}
+
+/// Packs 32 values of `width` bits, at most 32.
+fn pack_32(width: u32, values: &[u32; MINI], out: &mut Vec<u8>) {
+    if width > 0 {
+        by_width!(width, pack(values, out));
+    }
+}
+
+fn unpack_32(width: u32, packed: &[u8], values: &mut [u32; MINI]) {
+    if width == 0 {
+        values.fill(0);
+        return;
+    }
+    by_width!(width, unpack(packed, values));
+}
+
+/// Packs 32 values of more than 32 bits.
+fn pack_wide(width: u32, values: &[u64; MINI], out: &mut Vec<u8>) {
+    let (mut bits, mut filled) = (0u128, 0);
+    for &value in values {
+        bits |= u128::from(value) << filled;
+        filled += width;
+        while filled >= 8 {
+            out.push(bits as u8);
+            bits >>= 8;
+            filled -= 8;
+        }
+    }
+}
+
+fn unpack_wide(width: u32, packed: &[u8], values: &mut [u64; MINI]) {
+    let mask = if width == 64 { u64::MAX } else { (1u64 << width) - 1 };
+    let (mut bits, mut filled, mut bytes) = (0u128, 0, packed.iter());
+    for value in values {
+        while filled < width {
+            bits |= u128::from(*bytes.next().unwrap_or(&0)) << filled;
+            filled += 8;
+        }
+        *value = bits as u64 & mask;
+        bits >>= width;
+        filled -= width;
+    }
+}
+
+fn width_of(largest: u64) -> u32 {
+    64 - largest.leading_zeros()
+}
+
+/// Appends a number in the variable-length form.
+pub(super) fn varint(mut value: u64, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Takes a number in the variable-length form.
+pub(super) fn take_varint(from: &mut &[u8]) -> anyhow::Result<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (&byte, rest) = from.split_first().context("a number is cut off")?;
+        *from = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Ok(value);
+        }
+    }
+    bail!("a number is too long")
+}
+
+/// Folds the sign in, so that small numbers of either sign are short.
+pub(super) fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+pub(super) fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
+/// `DELTA_BINARY_PACKED` without its beginning: [`delta_start`] is put before it when the first value is known.
+pub fn deltas(values: impl ExactSizeIterator<Item = i64>, out: &mut Vec<u8>) {
+    let mut values = values;
+    let Some(mut before) = values.next() else { return };
+    let mut block = [0i64; MINI * MINIS];
+    let mut left = values.len();
+    while left > 0 {
+        let count = left.min(block.len());
+        let mut least = i64::MAX;
+        for (delta, value) in block.iter_mut().zip(values.by_ref().take(count)) {
+            *delta = value.wrapping_sub(before);
+            least = least.min(*delta);
+            before = value;
+        }
+        left -= count;
+        // Padding repeats the least delta: it is 0 bits.
+        block[count..].fill(least);
+        varint(zigzag(least), out);
+        let at = out.len();
+        out.extend_from_slice(&[0; MINIS]);
+        for (mini, deltas) in block.as_chunks::<MINI>().0.iter().enumerate() {
+            if mini * MINI >= count {
+                break;
+            }
+            let above = deltas.map(|delta| delta.wrapping_sub(least) as u64);
+            let width = width_of(above.iter().fold(0, |all, v| all | v));
+            out[at + mini] = width as u8;
+            if width <= 32 {
+                pack_32(width, &above.map(|v| v as u32), out);
+            } else {
+                pack_wide(width, &above, out);
+            }
+        }
+    }
+}
+
+/// The beginning of `DELTA_BINARY_PACKED`.
+pub fn delta_start(count: usize, first: i64, out: &mut Vec<u8>) {
+    varint((MINI * MINIS) as u64, out);
+    varint(MINIS as u64, out);
+    varint(count as u64, out);
+    varint(zigzag(first), out);
+}
+
+/// Decodes `DELTA_BINARY_PACKED` and returns what follows it.
+///
+/// # Errors
+/// The bytes end early, or blocks are of another size.
+pub fn take_deltas<'a>(mut from: &'a [u8], mut value: impl FnMut(i64)) -> anyhow::Result<&'a [u8]> {
+    let (block, minis, count) = (take_varint(&mut from)?, take_varint(&mut from)?, take_varint(&mut from)?);
+    let mut now = unzigzag(take_varint(&mut from)?);
+    if block != (MINI * MINIS) as u64 || minis != MINIS as u64 {
+        bail!("deltas in blocks of {block}");
+    }
+    if count == 0 {
+        return Ok(from);
+    }
+    value(now);
+    let mut left = count as usize - 1;
+    let (mut narrow, mut wide) = ([0u32; MINI], [0u64; MINI]);
+    while left > 0 {
+        let least = unzigzag(take_varint(&mut from)?);
+        let widths = *from.first_chunk::<MINIS>().context("deltas are cut off")?;
+        from = &from[MINIS..];
+        for width in widths {
+            if left == 0 {
+                break;
+            }
+            let width = u32::from(width);
+            let (packed, rest) = from.split_at_checked(width as usize * 4).context("deltas are cut off")?;
+            from = rest;
+            let count = left.min(MINI);
+            left -= count;
+            match width {
+                0 => {
+                    for _ in 0..count {
+                        now = now.wrapping_add(least);
+                        value(now);
+                    }
+                }
+                1..=32 => {
+                    unpack_32(width, packed, &mut narrow);
+                    for &delta in &narrow[..count] {
+                        now = now.wrapping_add(least).wrapping_add(i64::from(delta));
+                        value(now);
+                    }
+                }
+                33..=64 => {
+                    unpack_wide(width, packed, &mut wide);
+                    for &delta in &wide[..count] {
+                        now = now.wrapping_add(least).wrapping_add(delta as i64);
+                        value(now);
+                    }
+                }
+                _ => bail!("deltas of {width} bits"),
+            }
+        }
+    }
+    Ok(from)
+}
+
+/// Numbers of a dictionary with `size` entries, as the data of a page: the width, then one run.
+pub fn numbers(values: &[u32], size: usize, out: &mut Vec<u8>) {
+    let width = width_of(size.saturating_sub(1) as u64);
+    out.push(width as u8);
+    let first = values.first().copied().unwrap_or(0);
+    if width == 0 || values.iter().all(|&v| v == first) {
+        varint((values.len() as u64) << 1, out);
+        out.extend_from_slice(&first.to_le_bytes()[..width.div_ceil(8) as usize]);
+        return;
+    }
+    let groups = values.len().div_ceil(8);
+    varint((groups as u64) << 1 | 1, out);
+    let end = out.len() + groups * width as usize;
+    let (whole, rest) = values.as_chunks::<MINI>();
+    for values in whole {
+        pack_32(width, values, out);
+    }
+    if !rest.is_empty() {
+        let mut last = [0; MINI];
+        last[..rest.len()].copy_from_slice(rest);
+        pack_32(width, &last, out);
+    }
+    out.truncate(end);
+}
+
+/// Decodes [`numbers`].
+///
+/// # Errors
+/// The bytes end early.
+pub fn take_numbers(from: &[u8], count: usize, mut value: impl FnMut(u32)) -> anyhow::Result<()> {
+    let (&width, mut from) = from.split_first().context("numbers are cut off")?;
+    let width = u32::from(width);
+    let run = take_varint(&mut from)?;
+    if run & 1 == 0 {
+        let mut first = [0; 4];
+        let bytes = from.get(..width.div_ceil(8) as usize).context("numbers are cut off")?;
+        first[..bytes.len()].copy_from_slice(bytes);
+        for _ in 0..count {
+            value(u32::from_le_bytes(first));
+        }
+        return Ok(());
+    }
+    let mut values = [0; MINI];
+    let mut last = [0; 4 * MINI];
+    let bytes = width as usize * 4;
+    for start in (0..count).step_by(MINI) {
+        let at = start / MINI * bytes;
+        let packed = match from.get(at..at + bytes) {
+            Some(packed) => packed,
+            None => {
+                let rest = from.get(at..).context("numbers are cut off")?;
+                last[..rest.len()].copy_from_slice(rest);
+                &last[..bytes]
+            }
+        };
+        unpack_32(width, packed, &mut values);
+        for &v in &values[..MINI.min(count - start)] {
+            value(v);
+        }
+    }
+    Ok(())
+}
+
+/// One bit per value: whether a list goes on, whether a value is there.
+#[derive(Clone, Debug, Default)]
+pub struct Bits {
+    bytes: Vec<u8>,
+    last: u64,
+    filled: u32,
+    count: usize,
+    ones: usize,
+}
+
+impl Bits {
+    /// Returns how many bits there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Returns how many of them are set.
+    pub fn ones(&self) -> usize {
+        self.ones
+    }
+
+    /// Adds one bit.
+    pub fn push(&mut self, bit: bool) {
+        self.push_bits(u64::from(bit), 1);
+    }
+
+    /// Adds `count` bits, at most 32, the lowest first.
+    #[inline]
+    pub fn push_bits(&mut self, bits: u64, count: u32) {
+        self.last |= bits << self.filled;
+        self.filled += count;
+        self.count += count as usize;
+        self.ones += bits.count_ones() as usize;
+        if self.filled >= 64 {
+            self.bytes.extend_from_slice(&self.last.to_le_bytes());
+            self.filled -= 64;
+            self.last = if self.filled == 0 { 0 } else { bits >> (count - self.filled) };
+        }
+    }
+
+    /// Adds `count` equal bits.
+    pub fn push_all(&mut self, bit: bool, count: usize) {
+        for from in (0..count).step_by(32) {
+            let count = (count - from).min(32) as u32;
+            self.push_bits(if bit { (1 << count) - 1 } else { 0 }, count);
+        }
+    }
+
+    /// Writes the levels of a page (version 1): their length, then one run.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let at = out.len();
+        out.extend_from_slice(&[0; 4]);
+        if self.ones == 0 || self.ones == self.count {
+            varint((self.count as u64) << 1, out);
+            out.push(u8::from(self.ones > 0));
+        } else {
+            varint((self.count.div_ceil(8) as u64) << 1 | 1, out);
+            out.extend_from_slice(&self.bytes);
+            out.extend_from_slice(&self.last.to_le_bytes()[..self.filled.div_ceil(8) as usize]);
+        }
+        let length = (out.len() - at - 4) as u32;
+        out[at..at + 4].copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+/// Levels of a page: one run of equal bits, or bits.
+pub enum Levels<'a> {
+    /// All are the same.
+    All(bool),
+    /// Bit i of byte i / 8.
+    Bits(&'a [u8]),
+}
+
+impl Levels<'_> {
+    /// Returns level `i`.
+    pub fn get(&self, i: usize) -> bool {
+        match self {
+            Self::All(bit) => *bit,
+            Self::Bits(bytes) => bytes.get(i / 8).is_some_and(|b| b >> (i % 8) & 1 == 1),
+        }
+    }
+}
+
+/// Takes levels as [`Bits::write`] wrote them.
+///
+/// # Errors
+/// The bytes end early.
+pub fn take_levels<'a>(from: &mut &'a [u8]) -> anyhow::Result<Levels<'a>> {
+    let length = u32::from_le_bytes(*from.first_chunk::<4>().context("levels are cut off")?);
+    let (mut levels, rest) = from[4..].split_at_checked(length as usize).context("levels are cut off")?;
+    *from = rest;
+    let run = take_varint(&mut levels)?;
+    Ok(if run & 1 == 1 { Levels::Bits(levels) } else { Levels::All(levels.first() == Some(&1)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn deltas_come_back(
+            values in prop::collection::vec(prop_oneof![any::<i64>(), -5..5i64, Just(7), 1_226_262_930_000_000..1_226_262_939_000_000i64], 0..700),
+        ) {
+            let mut out = Vec::new();
+            delta_start(values.len(), values.first().copied().unwrap_or(0), &mut out);
+            deltas(values.iter().copied(), &mut out);
+            out.extend_from_slice(b"rest");
+            let mut back = Vec::new();
+            prop_assert_eq!(take_deltas(&out, |v| back.push(v)).unwrap(), b"rest");
+            prop_assert_eq!(back, values);
+        }
+
+        #[test]
+        fn numbers_come_back(size in 1u32..5000, seeds in prop::collection::vec(any::<u32>(), 0..300), same: bool) {
+            let values: Vec<u32> = seeds.iter().map(|s| if same { 0 } else { s % size }).collect();
+            let mut out = Vec::new();
+            numbers(&values, size as usize, &mut out);
+            let mut back = Vec::new();
+            take_numbers(&out, values.len(), |v| back.push(v)).unwrap();
+            prop_assert_eq!(back, values);
+        }
+
+        #[test]
+        fn levels_come_back(bits in prop::collection::vec(any::<bool>(), 0..300), same: bool) {
+            let mut written = Bits::default();
+            for (i, &b) in bits.iter().enumerate() {
+                match i % 40 {
+                    0 if bits[i..].len() > 40 => {
+                        let some = bits[i..i + 30].iter().rev().fold(0, |all, &b| all << 1 | u64::from(b || same));
+                        written.push_bits(some, 30);
+                    }
+                    1..30 if bits[i - i % 40..].len() > 40 => {}
+                    _ => written.push(b || same),
+                }
+            }
+            let mut out = Vec::new();
+            written.write(&mut out);
+            out.push(9);
+            let mut rest = &out[..];
+            let levels = take_levels(&mut rest).unwrap();
+            prop_assert_eq!(rest, [9]);
+            for (i, &bit) in bits.iter().enumerate() {
+                prop_assert_eq!(levels.get(i), bit || same);
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! A log is one log however it is cut: in one file, rotated, read at once or by a stage mapped over files or pieces.
+
+use std::fmt::Write as _;
+
+use crate::support::Project;
+
+const REST: &str = r#"
+  templates:
+    uses: templates
+    in: { events: data/events/ }
+    out: { templates: data/templates.csv, map: data/map.csv }
+  sessionize:
+    uses: sessionize
+    in: { events: data/events/, templates: data/templates.csv, map: data/map.csv }
+    out: { sessions: data/sessions.parquet, summary: data/sessions.json }
+  label:
+    uses: label
+    in: { sessions: data/sessions.parquet, templates: data/templates.csv }
+    out: { labels: data/labels.csv, types: data/types.csv }
+  split:
+    uses: split
+    in: { sessions: data/sessions.parquet, labels: data/labels.csv }
+    out: { split: data/split.parquet }
+  featurize:
+    uses: featurize
+    in: { sessions: data/sessions.parquet, templates: data/templates.csv, split: data/split.parquet }
+    out: { features: data/features/ }
+"#;
+
+/// The pipeline, reading `logs`, with more keys for `parse`.
+fn pipeline(logs: &str, more: &str) -> String {
+    format!(
+        "version: 1\nname: cut\nstages:\n  parse:\n    uses: parse\n    in: {{ log: \"{logs}\" }}\n    out: {{ events: data/events/ }}\n{more}{REST}"
+    )
+}
+
+fn log(lines: usize) -> String {
+    let mut text = String::new();
+    for i in 0..lines {
+        let (second, block) = (i / 20, (i / 30 + (i * 7919) % 40) as i64 - 20);
+        let message = match i % 9 {
+            0 => format!("BLOCK* NameSystem.allocateBlock: /user/root/part-{i:05}. blk_{block}"),
+            1 => format!("PacketResponder {} for block blk_{block} terminating", i % 3),
+            2 => format!("BLOCK* ask 10.0.0.{}:50010 to delete blk_{block} blk_{}", i % 9, block + 1),
+            3 => format!("Received block blk_{block} of size {i} from /10.0.0.{}", i % 200),
+            _ => format!("Receiving block blk_{block} src: /10.0.0.{}:{i} dest: /10.0.0.9:50010", i % 7),
+        };
+        writeln!(
+            text,
+            "081109 {:02}{:02}{:02} {} INFO dfs.X{}: {message}",
+            second / 3600,
+            second / 60 % 60,
+            second % 60,
+            i % 99,
+            i % 2
+        )
+        .unwrap();
+        if i % 97 == 0 {
+            text.push_str("no line of this log\n");
+        }
+    }
+    text
+}
+
+fn made(project: &Project) -> Vec<(&'static str, Vec<u8>)> {
+    let files = [
+        "sessions.parquet",
+        "templates.csv",
+        "labels.csv",
+        "types.csv",
+        "features/matrix.parquet",
+        "features/features.csv",
+    ];
+    files.map(|name| (name, std::fs::read(project.path(&format!("data/{name}"))).unwrap())).to_vec()
+}
+
+#[test]
+fn sessions_and_features_do_not_depend_on_how_a_log_is_cut() {
+    let text = log(9000);
+    let whole = Project::new(&pipeline("raw/a.log", ""));
+    whole.write("raw/a.log", &text);
+    whole.run(&["-j", "1"]).ok();
+    let expected = made(&whole);
+
+    let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at + 1).collect();
+    let cuts = [0, ends[3000], ends[6001], text.len()];
+    let rotate = |project: &Project| {
+        for (name, cut) in ["raw/a.log.2", "raw/a.log.1", "raw/a.log"].into_iter().zip(cuts.windows(2)) {
+            project.write(name, &text[cut[0]..cut[1]]);
+        }
+    };
+    for threads in ["1", "2"] {
+        for more in ["", "    map: log\n"] {
+            let rotated = Project::new(&pipeline("raw/a.log*", more));
+            rotate(&rotated);
+            rotated.run(&["-j", threads]).ok();
+            assert!(expected == made(&rotated), "rotated, {more:?}, {threads} threads");
+            for folder in ["a.log", "a.log.1", "a.log.2"] {
+                for file in ["rows.parquet", "sessions.parquet", "templates.csv", "parse.json"] {
+                    assert!(rotated.path(&format!("data/events/{folder}/{file}")).is_file(), "{folder}/{file}");
+                }
+            }
+        }
+        let pieces = Project::new(&pipeline("raw/a.log", "    map: { slot: log, split: 200KiB }\n"));
+        pieces.write("raw/a.log", &text);
+        let ran = pieces.run(&["-j", threads]).ok();
+        let items = ran.executed().iter().filter(|name| name.starts_with("parse[")).count();
+        assert!(items > 2, "{:?}", ran.executed());
+        assert!(expected == made(&pieces), "pieces, {threads} threads");
+        assert_eq!(whole.read("data/sessions.json"), pieces.read("data/sessions.json"));
+    }
+}
+
+#[test]
+fn a_new_rotated_log_is_parsed_alone() {
+    let text = log(600);
+    let (head, tail) = text.split_at(text.match_indices('\n').nth(300).unwrap().0 + 1);
+    let project = Project::new(&pipeline("raw/a.log*", "    map: log\n"));
+    project.write("raw/a.log.1", head);
+    // A log that was just rotated away is empty.
+    project.write("raw/a.log", "");
+    project.run(&[]).ok();
+    project.write("raw/a.log", tail);
+    let ran = project.run(&[]).ok();
+    let parsed: Vec<String> = ran.executed().into_iter().filter(|name| name.starts_with("parse")).collect();
+    assert_eq!(parsed, ["parse[a.log]"]);
+    assert_eq!(project.run(&[]).ok().counts().executed, 0);
+}
