@@ -129,12 +129,23 @@ def main():
     gap = re.compile(r"\\?<(?:[a-z_]+|\\?\*)\\?>")
     templates = [re.compile("^" + gap.sub(".*?", re.escape(t)).replace(r"\ ", r"\s+") + "$") for t in texts]
     print(f"In Python, the first {len(prefix):,} lines, scaled by {scale:.1f}:\n")
+    shared = pathlib.Path(os.environ.get("LOGWEIR_SHARED", "../shared")) / "data/hdfs/HDFS.log_templates.csv"
+    loghub = []
+    if shared.is_file():
+        with open(shared, encoding="utf-8") as file:
+            gaps = [re.split(r"\[\*\]|<\*>", t["EventTemplate"]) for t in csv.DictReader(file)]
+        loghub = [re.compile("^" + ".*".join(map(re.escape, g)) + "$") for g in gaps]
     print("| approach | s, scaled | lines/s | logweir, one thread, is faster by |")
     print("|---|---|---|---|")
-    started = time.perf_counter()
-    sessions_by_regex(prefix, templates)
-    seconds = (time.perf_counter() - started) * scale
-    print(f"| regular expressions of {len(templates)} templates | {seconds:.1f} | {lines / seconds:,.0f} | {seconds / ours[1]:.0f} |")
+    for told, patterns in [("mined here", templates), ("of loghub", loghub)]:
+        if not patterns:
+            print(f"| regular expressions {told}: {shared} is not there | | | |")
+            continue
+        started = time.perf_counter()
+        sessions_by_regex(prefix, patterns)
+        seconds = (time.perf_counter() - started) * scale
+        told = f"regular expressions of {len(patterns)} templates {told}"
+        print(f"| {told} | {seconds:.1f} | {lines / seconds:,.0f} | {seconds / ours[1]:.0f} |", flush=True)
     if not args.drain:
         print("| Drain3 is not there | | | |")
         return
@@ -142,11 +153,19 @@ def main():
 import re, sys, time
 from importlib.metadata import version
 from drain3 import TemplateMiner
+from drain3.masking import MaskingInstruction
+from drain3.template_miner_config import TemplateMinerConfig
 head = re.compile(sys.argv[2])
 block = re.compile(r"blk_-?\\d+")
 with open(sys.argv[1], encoding="utf-8") as file:
     lines = [next(file, "").rstrip("\\n") for _ in range(int(sys.argv[3]))]
-miner, sessions = TemplateMiner(), {}
+config = TemplateMinerConfig()
+if sys.argv[4] == "masks":
+    # Those of Drain3's own example.
+    around = r"((?<=[^A-Za-z0-9])|^)(%s)((?=[^A-Za-z0-9])|$)"
+    masks = [(r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}", "IP"), (r"blk_-?\d+", "ID"), (r"0x[a-f0-9A-F]+", "HEX"), (r"[\-\+]?\d+", "NUM")]
+    config.masking_instructions = [MaskingInstruction(around % regex, name) for regex, name in masks]
+miner, sessions = TemplateMiner(config=config), {}
 started = time.perf_counter()
 for number, line in enumerate(lines):
     m = head.match(line)
@@ -157,11 +176,13 @@ for number, line in enumerate(lines):
         sessions.setdefault(key, []).append((m["date"] + m["time"], event, number))
 print(time.perf_counter() - started, version("drain3"))
 """
-    command = [args.drain, "-c", code, log, HEAD.pattern, str(len(prefix))]
-    said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout
-    seconds, version = said.split()[-2:]
-    seconds = float(seconds) * scale
-    print(f"| Drain3 {version} | {seconds:.1f} | {lines / seconds:,.0f} | {seconds / ours[1]:.0f} |")
+    for how in ["plain", "masks"]:
+        command = [args.drain, "-c", code, log, HEAD.pattern, str(len(prefix)), how]
+        said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout
+        seconds, version = said.split()[-2:]
+        seconds = float(seconds) * scale
+        told = "nothing masked" if how == "plain" else "numbers, blocks and addresses masked, as in its example"
+        print(f"| Drain3 {version}, {told} | {seconds:.1f} | {lines / seconds:,.0f} | {seconds / ours[1]:.0f} |", flush=True)
 
 
 main()

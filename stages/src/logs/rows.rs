@@ -8,7 +8,7 @@ use super::keys::Keys;
 use super::mask::{Form, Masks};
 use super::read::Chunk;
 use super::session::SessionFinder;
-use super::shape::{Found, Shapes};
+use super::shape::{Found, Shapes, load};
 
 /// Most rejected lines that a file reports in full.
 pub const SAMPLES: usize = 20;
@@ -107,16 +107,90 @@ pub struct Rows {
     pub sessions: Vec<u32>,
     /// See `sessions`.
     pub session_ends: Vec<u32>,
-    /// Bytes of all wildcard values.
-    pub values: Vec<u8>,
-    /// Where each value ends in `values`.
+    /// Values of wildcards: numbers in `texts`.
+    pub values: Vec<u32>,
+    /// Where each row's values end in `values`; empty if values are not kept.
     pub value_ends: Vec<u32>,
-    /// Where each row's values end in `value_ends`; empty if values are not kept.
-    pub row_values: Vec<u32>,
+    /// What the values are.
+    pub texts: Texts,
     /// The strings behind the numbers, until [`FileTables::adopt`] takes them.
     pub names: Names,
     /// What the numbers are in the file, from then on.
     pub numbers: Numbers,
+}
+
+/// Strings one after the other, each with its length before it: as a dictionary of Parquet has them. Most are in there
+/// once: those seen not long ago are found again.
+#[derive(Clone, Debug, Default)]
+pub struct Texts {
+    /// Length (four bytes, the lowest first) and bytes of each.
+    pub bytes: Vec<u8>,
+    /// How many there are.
+    pub count: u32,
+    /// Whether some may be other than ASCII.
+    pub odd: bool,
+    /// Number and place of the last text with this hash.
+    recent: Vec<(u32, u32)>,
+}
+
+/// Texts that are remembered to be found again; a power of two.
+const RECENT: usize = 4096;
+
+impl Texts {
+    /// Adds `bytes[start..end]` without looking whether it is there.
+    #[inline]
+    fn push(&mut self, bytes: &[u8], start: usize, end: usize) -> u32 {
+        let length = end - start;
+        self.bytes.extend_from_slice(&(length as u32).to_le_bytes());
+        // Short ones by one copy of a fixed size.
+        match bytes.get(start..start + 32) {
+            Some(block) if length <= 32 => {
+                let end = self.bytes.len() + length;
+                self.bytes.extend_from_slice(block);
+                self.bytes.truncate(end);
+            }
+            _ => self.bytes.extend_from_slice(&bytes[start..end]),
+        }
+        self.count += 1;
+        self.count - 1
+    }
+
+    /// Adds `bytes[start..end]`, or finds it if it was there not long ago.
+    #[inline]
+    fn number(&mut self, bytes: &[u8], start: usize, end: usize) -> u32 {
+        if self.recent.is_empty() {
+            self.recent = vec![(u32::MAX, 0); RECENT];
+        }
+        let length = end - start;
+        let (first, last) = if length < 8 {
+            (load(bytes, start) & !(u64::MAX << (8 * length)), 0)
+        } else {
+            (load(bytes, start), load(bytes, end - 8))
+        };
+        let hash = (first ^ last.rotate_left(23) ^ length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
+        let (number, at) = self.recent[hash as usize];
+        if number != u32::MAX {
+            let at = at as usize;
+            let known = self.bytes.get(at..at + 4 + length);
+            if known.is_some_and(|k| k[..4] == (length as u32).to_le_bytes() && k[4..] == bytes[start..end]) {
+                return number;
+            }
+        }
+        let at = self.bytes.len() as u32;
+        let number = self.push(bytes, start, end);
+        self.recent[hash as usize] = (number, at);
+        number
+    }
+
+    /// Calls `each` with every text.
+    pub fn each<'a>(&'a self, mut each: impl FnMut(&'a [u8])) {
+        let mut rest = &self.bytes[..];
+        while let Some((length, after)) = rest.split_first_chunk::<4>() {
+            let (text, after) = after.split_at(u32::from_le_bytes(*length) as usize);
+            each(text);
+            rest = after;
+        }
+    }
 }
 
 /// What is remembered from line to line of a chunk.
@@ -128,6 +202,10 @@ struct Memory {
     form: Form,
     /// A message that is no piece of its line.
     apart: Vec<u8>,
+    /// Session numbers of the blocks of a message.
+    blocks: Vec<u32>,
+    /// By session number: which text its key is, if it is one.
+    text_of_session: Vec<u32>,
     /// Where the entry starts that the next line may continue: the last row.
     entry: Option<usize>,
 }
@@ -160,9 +238,9 @@ impl LineParser {
             column.reserve(guess);
         }
         if self.parameters {
-            rows.values.reserve(bytes.len() / 2);
-            rows.value_ends.reserve(4 * guess);
-            rows.row_values.reserve(guess);
+            rows.texts.bytes.reserve(bytes.len() / 3);
+            rows.values.reserve(4 * guess);
+            rows.value_ends.reserve(guess);
         }
         let mut memory = Memory {
             clock: Clock::default(),
@@ -172,6 +250,8 @@ impl LineParser {
             form: Form::default(),
             apart: Vec::new(),
             entry: None,
+            blocks: Vec::new(),
+            text_of_session: Vec::new(),
         };
         // Where an expression says what continues an entry, every line is asked first.
         let quick = matches!(self.format, LineFormat::Hdfs) && !matches!(self.entries.multiline, Multiline::Start(_));
@@ -270,7 +350,7 @@ impl LineParser {
         rows.component.push(head.component);
 
         let line = &bytes[from..stop];
-        let Memory { shapes, found, form, apart, .. } = memory;
+        let Memory { shapes, found, form, apart, blocks, text_of_session, .. } = memory;
         let (bytes, place) = match end {
             Some(end) => (bytes, (head.message, end)),
             None => (&apart[..], (0, apart.len())),
@@ -288,17 +368,35 @@ impl LineParser {
         if let Some(number) = shapes.find(bytes, place, head.component, found) {
             rows.names.uses[number as usize].count += 1;
             rows.form.push(number);
+            blocks.clear();
             if shapes.blocks_are_keys && end == Some(stop) && !head.blocks {
                 for block in &found.blocks {
-                    add(names.number_of_block(&bytes[block.start..block.end], block.number));
+                    let number = names.number_of_block(&bytes[block.start..block.end], block.number);
+                    blocks.push(number);
+                    add(number);
                 }
             } else {
                 self.sessions.each(line, |key| add(names.number(key)));
             }
             if self.parameters {
-                for &(start, end) in &found.values {
-                    put(&mut rows.values, bytes, start, end);
-                    rows.value_ends.push(rows.values.len() as u32);
+                let Rows { values, texts, .. } = rows;
+                if found.odd {
+                    texts.odd |= found.values.iter().any(|&(start, end)| !bytes[start..end].is_ascii());
+                }
+                for (&(start, end), &block) in found.values.iter().zip(&found.of_block) {
+                    let Some(&session) = blocks.get(block as usize) else {
+                        values.push(texts.number(bytes, start, end));
+                        continue;
+                    };
+                    // A block that is a session key is known by its number.
+                    if text_of_session.len() <= session as usize {
+                        text_of_session.resize(session as usize + 1, u32::MAX);
+                    }
+                    let known = &mut text_of_session[session as usize];
+                    if *known == u32::MAX {
+                        *known = texts.push(bytes, start, end);
+                    }
+                    values.push(*known);
                 }
             }
         } else {
@@ -315,16 +413,16 @@ impl LineParser {
             rows.form.push(number);
             self.sessions.each(line, |key| add(names.number(key)));
             if self.parameters {
+                rows.texts.odd |= !message.is_ascii();
                 for &(start, end) in &form.values {
-                    rows.values.extend_from_slice(&message[start as usize..end as usize]);
-                    rows.value_ends.push(rows.values.len() as u32);
+                    rows.values.push(rows.texts.number(message, start as usize, end as usize));
                 }
             }
             shapes.learn(bytes, place, head.component, number, &self.masks, &self.sessions);
         }
         rows.session_ends.push(rows.sessions.len() as u32);
         if self.parameters {
-            rows.row_values.push(rows.value_ends.len() as u32);
+            rows.value_ends.push(rows.values.len() as u32);
         }
     }
 
@@ -346,19 +444,6 @@ impl LineParser {
         if let Some(end) = rows.session_ends.last_mut() {
             *end = rows.sessions.len() as u32;
         }
-    }
-}
-
-/// Appends `bytes[start..end]`: short values by one copy of a fixed size.
-#[inline]
-fn put(values: &mut Vec<u8>, bytes: &[u8], start: usize, end: usize) {
-    match bytes.get(start..start + 32) {
-        Some(block) if end - start <= 32 => {
-            let length = values.len() + end - start;
-            values.extend_from_slice(block);
-            values.truncate(length);
-        }
-        _ => values.extend_from_slice(&bytes[start..end]),
     }
 }
 
@@ -507,9 +592,11 @@ mod tests {
         assert_eq!((rows.sessions_of(0), rows.sessions_of(1), rows.sessions_of(2)), (&[0][..], &[1][..], &[0, 2][..]));
         let sessions: Vec<_> = (0..3).map(|n| rows.names.sessions.get(n)).collect();
         assert_eq!(sessions, [&b"blk_7"[..], b"blk_-8", b"blk_9"]);
-        assert_eq!(rows.row_values, [2, 4, 7]);
-        let first = &rows.values[..rows.value_ends[1] as usize];
-        assert_eq!(text(first), "blk_710.0.0.1:5");
+        assert_eq!(rows.value_ends, [2, 4, 7]);
+        assert_eq!(rows.values, [0, 1, 2, 3, 4, 0, 5]);
+        let mut texts = Vec::new();
+        rows.texts.each(|t| texts.push(text(t)));
+        assert_eq!(texts, ["blk_7", "10.0.0.1:5", "blk_-8", "10.0.0.2:6", "/x/blk_7", "blk_9"]);
     }
 
     #[test]

@@ -55,11 +55,18 @@ pub struct Block {
     pub number: i64,
 }
 
+/// Stands for "no block" in [`Found::of_block`].
+pub const NO_BLOCK: u32 = u32::MAX;
+
 /// What was found in a message: places in the bytes it lies in.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     /// Start and end of each wildcard's value.
     pub values: Vec<(usize, usize)>,
+    /// For each of them: which block it is, or [`NO_BLOCK`].
+    pub of_block: Vec<u32>,
+    /// Whether one of them may be other than ASCII.
+    pub odd: bool,
     /// The blocks, in order, repeats included.
     pub blocks: Vec<Block>,
 }
@@ -93,7 +100,9 @@ impl Shapes {
         let list = &mut self.lists[list(bytes, from, component)];
         for at in 0..list.len() {
             found.values.clear();
+            found.of_block.clear();
             found.blocks.clear();
+            found.odd = false;
             if list[at].matches(bytes, from, to, found) {
                 let form = list[at].form;
                 if at > 0 {
@@ -246,15 +255,18 @@ impl Shape {
             }
             let start = at + literal.bytes.len();
             let Some(mut end) = wild.end(bytes, start, to, found) else { return false };
+            let mut block = if *wild == Wild::Block { found.blocks.len() as u32 - 1 } else { NO_BLOCK };
+            found.odd |= *wild == Wild::Path;
             // Further members of a list, if what follows is one.
             while let Some(next) = wild.next(bytes, end, to) {
                 let Some(stop) = wild.end(bytes, next, to, found) else { break };
                 if !is_boundary(bytes, stop, to) {
                     return false;
                 }
-                end = stop;
+                (end, block) = (stop, NO_BLOCK);
             }
             found.values.push((start, end));
+            found.of_block.push(block);
             at = end;
         }
         at + self.end.bytes.len() == to && self.end.is_at(bytes, at)
@@ -453,12 +465,9 @@ fn path(bytes: &[u8], start: usize, to: usize, found: &mut Found) -> Option<usiz
     let word = &bytes[start..to];
     let length = word.iter().position(|&b| matches!(class(b), Class::Space | Class::Mark)).unwrap_or(word.len());
     let length = word[..length].iter().rposition(|&b| class(b) != Class::Soft)? + 1;
-    let mut from = 0;
-    while let Some(at) = memchr::memmem::find(&word[from..length], b"blk_") {
-        let at = from + at;
-        from = at + 1;
+    for at in memchr::memchr_iter(b'b', &word[..length]) {
+        // Not the middle of a block: that has no letter.
         if let Some(block) = block(bytes, start + at) {
-            from = block.end - start;
             found.blocks.push(block);
         }
     }

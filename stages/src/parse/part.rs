@@ -77,17 +77,15 @@ fn times(rows: &Rows) -> Page {
 }
 
 fn values(rows: &Rows) -> anyhow::Result<Page> {
-    let lists = Lists::of_ends(&rows.row_values);
-    if rows.values.is_ascii() {
-        return Page::of_texts(Some(&lists), &rows.value_ends, &rows.values).compressed();
+    let lists = Lists::of_ends(&rows.value_ends);
+    let texts = &rows.texts;
+    let page = Page::of_dictionary(Some(&lists), &rows.values, texts.count as usize);
+    if !texts.odd {
+        return page.with_dictionary(texts.count as usize, &texts.bytes).compressed();
     }
-    let (mut bytes, mut ends, mut start) = (Vec::new(), Vec::with_capacity(rows.value_ends.len()), 0);
-    for &end in &rows.value_ends {
-        bytes.extend_from_slice(text(&rows.values[start as usize..end as usize]).as_bytes());
-        ends.push(u32::try_from(bytes.len()).context("a chunk of a log has more than 4 GB of parameters")?);
-        start = end;
-    }
-    Page::of_texts(Some(&lists), &ends, &bytes).compressed()
+    let mut readable = Vec::with_capacity(texts.count as usize);
+    texts.each(|bytes| readable.push(text(bytes)));
+    page.with_texts(readable.iter().map(AsRef::as_ref)).compressed()
 }
 
 /// Writes the files of one log.

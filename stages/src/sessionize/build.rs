@@ -250,12 +250,11 @@ impl Placed {
     }
 }
 
-/// Calls `put` with the row, time, line and template of each event of a session that is kept.
-fn events(
-    lines: &dyn Lines,
-    order: &Order,
-    put: &mut dyn FnMut(&[(u32, i64, u64, u32)]) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+/// Row of the session, time, line and template of an event.
+type Event = (u32, i64, u64, u32);
+
+/// Calls `put` with the events of sessions that are kept, some at a time.
+fn events(lines: &dyn Lines, order: &Order, put: &mut dyn FnMut(&[Event]) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let mut before = order.start;
     let mut some = Vec::new();
     lines.each(false, &mut |batch| {
@@ -363,7 +362,7 @@ impl Spill {
         Ok(Self { ranges: ranges.to_vec(), files })
     }
 
-    fn put(&mut self, some: &[(u32, i64, u64, u32)]) -> anyhow::Result<()> {
+    fn put(&mut self, some: &[Event]) -> anyhow::Result<()> {
         for &(row, time, line, template) in some {
             let number = self.ranges.partition_point(|(_, to)| *to <= row as usize);
             let mut record = [0; RECORD];

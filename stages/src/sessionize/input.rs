@@ -106,15 +106,24 @@ impl Lines for Events<'_> {
     }
 }
 
-/// Rows of logs that are held in memory, with the global numbers of the templates and sessions of their files.
+/// Rows of logs that are held in memory.
 struct Held {
-    files: Vec<(u64, Vec<u32>, Vec<u32>, Vec<Rows>)>,
+    files: Vec<HeldFile>,
+}
+
+struct HeldFile {
+    /// Lines of the files before.
+    before: u64,
+    /// Global numbers of local templates, of local session keys.
+    templates: Vec<u32>,
+    sessions: Vec<u32>,
+    rows: Vec<Rows>,
 }
 
 impl Lines for Held {
     fn each(&self, _first: bool, take: &mut dyn FnMut(&Batch) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        for (before, templates, sessions, chunks) in &self.files {
-            for rows in chunks {
+        for HeldFile { before, templates, sessions, rows } in &self.files {
+            for rows in rows {
                 let form = |f: &u32| templates[rows.numbers.form[*f as usize] as usize];
                 let session = |s: &u32| sessions[rows.numbers.session[*s as usize] as usize];
                 take(&Batch {
@@ -212,7 +221,7 @@ pub fn sessions_from_logs(
             numbers.push(sources.keys.number(text(&keys.get(number)).as_bytes()));
         }
         let before = sources.add(&described.path, described.lines);
-        held.files.push((before, map, numbers, file.rows));
+        held.files.push(HeldFile { before, templates: map, sessions: numbers, rows: file.rows });
     }
     // All in memory already, so no file is needed.
     let rules = Rules { events: usize::MAX, ..sessionize.rules(&global.templates)? };

@@ -173,7 +173,7 @@ fn busy_log(lines: usize) -> Vec<u8> {
         let second = (i / 40) as u64 + next(3);
         let time = format!("{:02}{:02}{:02}", second / 3600 % 24, second / 60 % 60, second % 60);
         let around = (i / 30) as u64;
-        let block = |n: u64| if n % 3 == 0 { format!("blk_-{n}") } else { format!("blk_{n}") };
+        let block = |n: u64| if n.is_multiple_of(3) { format!("blk_-{n}") } else { format!("blk_{n}") };
         let message = match next(20) {
             0 => "Verification started".to_owned(),
             1 => {

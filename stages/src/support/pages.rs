@@ -180,7 +180,7 @@ pub fn delta_start(count: usize, first: i64, out: &mut Vec<u8>) {
 ///
 /// # Errors
 /// The bytes end early, or blocks are of another size.
-pub fn take_deltas<'a>(mut from: &'a [u8], mut value: impl FnMut(i64)) -> anyhow::Result<&'a [u8]> {
+pub fn take_deltas(mut from: &[u8], mut value: impl FnMut(i64)) -> anyhow::Result<&[u8]> {
     let (block, minis, count) = (take_varint(&mut from)?, take_varint(&mut from)?, take_varint(&mut from)?);
     let mut now = unzigzag(take_varint(&mut from)?);
     if block != (MINI * MINIS) as u64 || minis != MINIS as u64 {
@@ -308,7 +308,7 @@ pub struct Bits {
 
 impl Bits {
     /// Returns how many bits there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.count
     }
 

@@ -153,7 +153,7 @@ pub struct Page {
     /// Length before compression.
     length: usize,
     bytes: Vec<u8>,
-    dictionary: Option<(usize, Vec<u8>)>,
+    dictionary: Option<Dictionary>,
     span: Option<(i64, i64)>,
 }
 
@@ -191,7 +191,7 @@ impl Lists {
     }
 
     fn begin(&self, page: &mut Page) {
-        page.count = self.again.len();
+        page.count = self.again.count();
         page.nulls = page.count - self.there.ones();
         self.again.write(&mut page.bytes);
         self.there.write(&mut page.bytes);
@@ -270,14 +270,14 @@ impl Page {
             bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
             bytes.extend_from_slice(text.as_bytes());
         }
-        self.dictionary = Some((count, bytes));
+        self.dictionary = Some(Dictionary { count, length: bytes.len(), bytes });
         self
     }
 
     /// Gives the dictionary: numbers.
     pub fn with_numbers(mut self, values: &[u32]) -> Self {
-        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.dictionary = Some((values.len(), bytes));
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.dictionary = Some(Dictionary { count: values.len(), length: bytes.len(), bytes });
         self
     }
 
@@ -299,20 +299,41 @@ impl Page {
         page.done()
     }
 
-    /// Compresses the page by LZ4, quickly.
+    /// Gives the dictionary: strings, each with its length before it (four bytes, the lowest first).
+    pub fn with_dictionary(mut self, count: usize, texts: &[u8]) -> Self {
+        self.dictionary = Some(Dictionary { count, length: texts.len(), bytes: texts.to_vec() });
+        self
+    }
+
+    /// Compresses the page and its dictionary by LZ4, quickly.
     ///
     /// # Errors
-    /// The page is too large (2 GB).
+    /// It is too large (2 GB).
     pub fn compressed(mut self) -> anyhow::Result<Self> {
-        use lz4::block::{CompressionMode, compress_bound, compress_to_buffer};
-        let mut packed = vec![0; compress_bound(self.bytes.len())?];
-        let length = compress_to_buffer(&self.bytes, Some(CompressionMode::FAST(ACCELERATION)), false, &mut packed)?;
-        if length < self.bytes.len() {
-            packed.truncate(length);
-            (self.bytes, self.codec) = (packed, LZ4);
+        self.bytes = packed(&self.bytes)?;
+        if let Some(dictionary) = &mut self.dictionary {
+            dictionary.bytes = packed(&dictionary.bytes)?;
         }
+        self.codec = LZ4;
         Ok(self)
     }
+}
+
+fn packed(bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
+    use lz4::block::{CompressionMode, compress_bound, compress_to_buffer};
+    let mut packed = vec![0; compress_bound(bytes.len())?];
+    let length = compress_to_buffer(bytes, Some(CompressionMode::FAST(ACCELERATION)), false, &mut packed)?;
+    packed.truncate(length);
+    Ok(packed)
+}
+
+/// The dictionary of a page.
+#[derive(Clone, Debug, Default)]
+struct Dictionary {
+    count: usize,
+    /// Length before compression.
+    length: usize,
+    bytes: Vec<u8>,
 }
 
 /// How much LZ4 hurries.
@@ -367,19 +388,18 @@ impl TableWriter {
             let field = self.fields[index];
             let begin = self.at;
             let mut length = 0;
-            if let Some((count, bytes)) = &page.dictionary {
+            if let Some(Dictionary { count, length: unpacked, bytes }) = &page.dictionary {
                 head.clear();
                 let mut s = Struct::new(&mut head);
                 s.i32(1, 2);
-                s.i32(2, bytes.len() as i32);
+                s.i32(2, *unpacked as i32);
                 s.i32(3, bytes.len() as i32);
                 s.inner(7, |s| {
                     s.i32(1, *count as i32);
                     s.i32(2, PLAIN);
                 });
                 s.end();
-                // A dictionary is compressed as the pages are, and those that have one are not.
-                length += head.len() + bytes.len();
+                length += head.len() + unpacked;
                 self.put(&head)?;
                 self.put(bytes)?;
             }
@@ -492,6 +512,7 @@ struct Place {
     at: u64,
     length: usize,
     values: usize,
+    codec: i64,
     span: Option<(i64, i64)>,
 }
 
@@ -637,6 +658,7 @@ impl Table {
                 let bound = |id| -> Option<i64> { Some(i64::from_le_bytes(meta.get(12)?.bytes(id)?.try_into().ok()?)) };
                 columns.push(Place {
                     at: meta.number(11).or(meta.number(9)).context("a column has no place")? as u64,
+                    codec: meta.number(4).unwrap_or(0),
                     values: meta.number(5).context("a column has no count")? as usize,
                     length: meta.number(7).context("a column has no length")? as usize,
                     span: bound(6).zip(bound(5)),
@@ -693,10 +715,10 @@ impl Table {
         let place = self.groups[group].columns[column];
         let mut bytes = vec![0; place.length];
         self.file.read_exact_at(&mut bytes, place.at).with_context(context)?;
-        Self::pages(&bytes).with_context(context)
+        Self::pages(&bytes, place.codec).with_context(context)
     }
 
-    fn pages(mut rest: &[u8]) -> anyhow::Result<Data> {
+    fn pages(mut rest: &[u8], codec: i64) -> anyhow::Result<Data> {
         let mut data = Data::default();
         while !rest.is_empty() {
             let head = Value::take(&mut rest)?;
@@ -704,9 +726,9 @@ impl Table {
             let (length, packed) = (length.context("no length")? as usize, packed.context("no length")? as usize);
             let (bytes, after) = rest.split_at_checked(packed).context("a page is cut off")?;
             rest = after;
-            let bytes = match length == packed {
-                true => bytes.to_vec(),
-                false => lz4::block::decompress(bytes, Some(length as i32))?,
+            let bytes = match codec {
+                0 => bytes.to_vec(),
+                _ => lz4::block::decompress(bytes, Some(length as i32))?,
             };
             match kind {
                 Some(2) => data.dictionary = bytes,
