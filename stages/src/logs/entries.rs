@@ -236,6 +236,9 @@ mod tests {
             parser(pattern(), keys(), Multiline::Unmatched),
             parser(json(), SessionFinder::new(r"id=(\w+)").unwrap(), Multiline::Unmatched),
             parser(LineFormat::Syslog(Box::new(Syslog::new(true))), keys(), start()),
+            parser(LineFormat::Hdfs, keys(), start()),
+            parser(LineFormat::Hdfs, SessionFinder::of_field(Field::Level), Multiline::Off),
+            parser(LineFormat::Hdfs, SessionFinder::all(), Multiline::Unmatched),
         ]
     }
 
@@ -302,7 +305,7 @@ mod tests {
         fn every_line_counts_once_and_cuts_change_nothing(
             noise: Vec<u8>,
             lines in prop::collection::vec(
-                r#"((081109|0[1-3]-1[0-9]) [0-2][0-9]:?35:?[0-3][0-9]( 7)? INFO a: |<13>Nov  9 20:3[0-9]:00 h s: |\{"ts":[0-9]{1,4},"msg":"x\\n[a-c]"\}?|[ \t]?)(at |blk_[0-3] |id=[a-c] |[ -~]{0,5}){0,3}\r?"#,
+                r#"((081109|0[1-3]-1[0-9]) [0-2][0-9]:?35:?[0-3][0-9]( 7)? (INFO a|WARN b|INFO blk_1): |<13>Nov  9 20:3[0-9]:00 h s: |\{"ts":[0-9]{1,4},"msg":"x\\n[a-c]"\}?|[ \t]?)(at |blk_[0-3] |id=[a-c] |[ -~]{0,5}){0,3}\r?"#,
                 0..30,
             ),
             size in 1usize..300,
