@@ -123,7 +123,7 @@ pub struct MaskParams {
     pub ip: bool,
     /// `<id>`: `blk_…`, UUIDs, words that mix letters and digits.
     pub id: bool,
-    /// `<hex>`: `0x…` and eight or more hexadecimal digits.
+    /// `<hex>`: `0x…` and seven or more hexadecimal digits.
     pub hex: bool,
     /// `<path>`: absolute paths and URLs.
     pub path: bool,

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `<ip>` | an IPv4 address, with `:port` |
 //! | `<id>` | `blk_…`, a UUID, a word that mixes letters and digits without a plain pattern |
-//! | `<hex>` | `0x…`, eight and more hexadecimal digits, a hardware address |
+//! | `<hex>` | `0x…`, seven and more hexadecimal digits, a hardware address |
 //! | `<path>` | an absolute path, a URL, a relative path of three parts and more |
 //! | `<time>` | a date in the manner of C: `Thu Jun 9 06:07:05 2005` |
 //! | `<num>` | a number, also inside a word (`attempt_<num>_<num>`) |
@@ -460,12 +460,12 @@ fn is_hardware_address(word: &[u8]) -> bool {
         && word.iter().any(u8::is_ascii_alphabetic)
 }
 
-/// `0x…`, or at least eight hexadecimal digits with a letter, or sixteen and more without.
+/// `0x…`, or at least seven hexadecimal digits, with a letter among them.
 fn is_hex(word: &[u8]) -> bool {
     if let Some(rest) = word.strip_prefix(b"0x").or_else(|| word.strip_prefix(b"0X")) {
         return !rest.is_empty() && rest.iter().all(u8::is_ascii_hexdigit);
     }
-    word.len() >= 8
+    word.len() >= 7
         && word.iter().all(u8::is_ascii_hexdigit)
         && word.iter().any(u8::is_ascii_digit)
         && word.iter().any(u8::is_ascii_alphabetic)
