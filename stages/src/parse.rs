@@ -10,7 +10,8 @@
 //!
 //! The folder depends on the file alone, and nothing speaks of all files: a stage that is mapped over files, or over
 //! pieces of them, writes what one that takes them all does. Those who read it put the folders in order ([`read_parts`]).
-//! A single file has no folder of its own: it fills the directory, which is what an item of a mapped stage does.
+//! Only the year of dates that lack it goes on from the rotated logs before, of those that are parsed at once. A single
+//! file has no folder of its own: it fills the directory, which is what an item of a mapped stage does.
 //!
 //! A *local template* is the form of a message ([`crate::logs::mask`]), numbered by first appearance in its file. Which
 //! forms belong together is decided later and for all files at once (`templates`), so that neither the cut of a log
