@@ -311,7 +311,7 @@ mod tests {
         assert!(fit("*", "m.json#") && fit("m.json#/f?", "m.json#/f1") && fit("**/f1", "m.json#/fusion/f1"));
         assert!(!fit("fusion/*", "m.json#/fusion/ci95/f1") && !fit("fusion", "m.json#/fusion/f1"));
         assert!(Names::new(&["a[".to_owned()]).is_err());
-        let shown = [0.0, 0.123_456_789, -1.5, 42.0, 1234.567_89, 1e-9, 0.9].map(short);
+        let shown = [0.0, 0.123_456_789, -1.5, 42.0, 1_234.567_89, 1e-9, 0.9].map(short);
         assert_eq!(shown, ["0", "0.123457", "-1.5", "42", "1234.57", "1.000e-9", "0.9"]);
     }
 }

@@ -88,7 +88,7 @@ impl Message {
                 say!("INFO dfs.DataBlockScanner", "Verified blk_{block} in {} ms", 5 + size % 90);
             }
             Self::Served if reworded => {
-                say!("INFO dfs.DataNode$DataXceiver", "Sent block blk_{block} from {node}:50010 to client /{other}")
+                say!("INFO dfs.DataNode$DataXceiver", "Sent block blk_{block} from {node}:50010 to client /{other}");
             }
             Self::Received if reworded => say!(
                 "INFO dfs.DataNode$PacketResponder",
