@@ -166,7 +166,10 @@ impl Trial<'_> {
         let history = |kind: FindingKind| matches!(kind, FindingKind::ObjectMissing | FindingKind::RecordMissing);
         assert!(self.tampered || left.findings.iter().all(|f| history(f.kind) && f.stage.is_none()), "{left:?}");
         self.second();
-        assert_eq!(self.lab.run_with(&self.options).counts(), [0, 0, self.world.nodes.len(), 0, 0]);
+        let counts = self.lab.run_with(&self.options).counts();
+        // A repair makes the index anew from the log: a result whose entry somebody changed is not believed any more.
+        assert!(self.tampered || counts == [0, 0, self.world.nodes.len(), 0, 0], "{counts:?}");
+        assert_eq!(counts[3..], [0, 0]);
         self.store_damaged = false;
     }
 
