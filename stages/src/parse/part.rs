@@ -12,7 +12,7 @@ use crate::logs::format::NO_TIME;
 use crate::logs::given::GivenTemplates;
 use crate::logs::intern::Interner;
 use crate::logs::rows::{FileTables, Rows, text};
-use crate::support::pages::deltas;
+use crate::support::parquet::encoding::deltas;
 use crate::support::parquet::{Field, Kind, Lists, Page, Shape, TableWriter};
 
 use super::{ROWS, SESSIONS, TEMPLATES};

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail};
 
-use super::pages::{take_varint, unzigzag, varint, zigzag};
+use super::encoding::{take_varint, unzigzag, varint, zigzag};
 
 const TRUE: u8 = 1;
 const FALSE: u8 = 2;

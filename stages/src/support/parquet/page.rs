@@ -1,0 +1,201 @@
+//! A column of a row group, encoded and maybe compressed.
+
+use super::encoding::{Bits, delta_start, deltas, numbers};
+use super::{DELTA, DELTA_LENGTH, DICTIONARY, LZ4, PLAIN};
+
+/// A column of a row group, encoded.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    pub(super) encoding: i32,
+    pub(super) codec: i32,
+    /// Values, and one for each empty list or null.
+    pub(super) count: usize,
+    pub(super) nulls: usize,
+    /// Length before compression.
+    pub(super) length: usize,
+    pub(super) bytes: Vec<u8>,
+    pub(super) dictionary: Option<Dictionary>,
+    pub(super) span: Option<(i64, i64)>,
+}
+
+/// Which rows the values of a list column belong to: whether a value goes on with the row before, and whether there is one.
+#[derive(Clone, Debug, Default)]
+pub struct Lists {
+    again: Bits,
+    there: Bits,
+}
+
+impl Lists {
+    /// Adds a row with `count` values.
+    pub fn push(&mut self, count: usize) {
+        if count < 32 {
+            let values = count.max(1) as u32;
+            let ones = (1u64 << values) - 1;
+            self.again.push_bits(ones & !1, values);
+            self.there.push_bits(if count == 0 { 0 } else { ones }, values);
+        } else {
+            self.push(31);
+            self.again.push_all(true, count - 31);
+            self.there.push_all(true, count - 31);
+        }
+    }
+
+    /// Makes them of the ends of rows in the values.
+    pub fn of_ends(ends: &[u32]) -> Self {
+        let mut lists = Self::default();
+        let mut before = 0;
+        for &end in ends {
+            lists.push((end - before) as usize);
+            before = end;
+        }
+        lists
+    }
+
+    fn begin(&self, page: &mut Page) {
+        page.count = self.again.count();
+        page.nulls = page.count - self.there.ones();
+        self.again.write(&mut page.bytes);
+        self.there.write(&mut page.bytes);
+    }
+}
+
+impl Page {
+    fn of(encoding: i32, lists: Option<&Lists>, count: usize) -> Self {
+        let mut page = Self { encoding, count, ..Self::default() };
+        if let Some(lists) = lists {
+            lists.begin(&mut page);
+        }
+        page
+    }
+
+    fn done(mut self) -> Self {
+        self.length = self.bytes.len();
+        self
+    }
+
+    /// Encodes numbers as deltas.
+    pub fn of_numbers(lists: Option<&Lists>, values: impl ExactSizeIterator<Item = i64> + Clone) -> Self {
+        let mut page = Self::of(DELTA, lists, values.len());
+        delta_start(values.len(), values.clone().next().unwrap_or(0), &mut page.bytes);
+        deltas(values.clone(), &mut page.bytes);
+        if lists.is_none() {
+            page.span = values.fold(None, |span, v| {
+                let (least, most) = span.unwrap_or((v, v));
+                Some((v.min(least), v.max(most)))
+            });
+        }
+        page.done()
+    }
+
+    /// Encodes numbers whose deltas are encoded already; the first and the last one are the extremes.
+    pub fn of_deltas(count: usize, first: i64, last: i64, deltas: &[u8]) -> Self {
+        let mut page = Self::of(DELTA, None, count);
+        delta_start(count, first, &mut page.bytes);
+        page.bytes.extend_from_slice(deltas);
+        page.span = Some((first, last));
+        page.done()
+    }
+
+    /// Encodes numbers of which some lack.
+    pub fn of_optional(values: &[i64], none: i64) -> Self {
+        let mut there = Bits::default();
+        values.iter().for_each(|&v| there.push(v != none));
+        let mut page = Self::of(DELTA, None, values.len());
+        there.write(&mut page.bytes);
+        page.nulls = values.len() - there.ones();
+        let kept: Vec<i64>;
+        let values = if page.nulls == 0 {
+            values
+        } else {
+            kept = values.iter().copied().filter(|&v| v != none).collect();
+            &kept
+        };
+        delta_start(values.len(), values.first().copied().unwrap_or(0), &mut page.bytes);
+        deltas(values.iter().copied(), &mut page.bytes);
+        page.span = values.iter().min().copied().zip(values.iter().max().copied());
+        page.done()
+    }
+
+    /// Encodes numbers of a dictionary of `size` entries, which [`Page::with_texts`] or [`Page::with_numbers`] gives.
+    pub fn of_dictionary(lists: Option<&Lists>, values: &[u32], size: usize) -> Self {
+        let mut page = Self::of(DICTIONARY, lists, values.len());
+        numbers(values, size, &mut page.bytes);
+        page.done()
+    }
+
+    /// Gives the dictionary: strings.
+    pub fn with_texts<'a>(mut self, texts: impl IntoIterator<Item = &'a str>) -> Self {
+        let (mut count, mut bytes) = (0, Vec::new());
+        for text in texts {
+            count += 1;
+            bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        self.dictionary = Some(Dictionary { count, length: bytes.len(), bytes });
+        self
+    }
+
+    /// Gives the dictionary: numbers.
+    pub fn with_numbers(mut self, values: &[u32]) -> Self {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.dictionary = Some(Dictionary { count: values.len(), length: bytes.len(), bytes });
+        self
+    }
+
+    /// Encodes strings: where each ends in `bytes`, which is UTF-8.
+    pub fn of_texts(lists: Option<&Lists>, ends: &[u32], bytes: &[u8]) -> Self {
+        let mut page = Self::of(DELTA_LENGTH, lists, ends.len());
+        let starts = std::iter::once(&0).chain(ends);
+        let lengths: Vec<u32> = starts.zip(ends).map(|(start, end)| end - start).collect();
+        delta_start(lengths.len(), lengths.first().copied().unwrap_or(0).into(), &mut page.bytes);
+        deltas(lengths.iter().map(|&l| i64::from(l)), &mut page.bytes);
+        page.bytes.extend_from_slice(bytes);
+        page.done()
+    }
+
+    /// Encodes truths.
+    pub fn of_flags(values: &[bool]) -> Self {
+        let mut page = Self::of(PLAIN, None, values.len());
+        page.bytes = values.chunks(8).map(|b| b.iter().rev().fold(0, |all, &b| all << 1 | u8::from(b))).collect();
+        page.done()
+    }
+
+    /// Gives the dictionary: strings, each with its length before it (four bytes, the lowest first).
+    pub fn with_dictionary(mut self, count: usize, texts: &[u8]) -> Self {
+        self.dictionary = Some(Dictionary { count, length: texts.len(), bytes: texts.to_vec() });
+        self
+    }
+
+    /// Compresses the page and its dictionary by LZ4, quickly.
+    ///
+    /// # Errors
+    /// It is too large (2 GB).
+    pub fn compressed(mut self) -> anyhow::Result<Self> {
+        self.bytes = packed(&self.bytes)?;
+        if let Some(dictionary) = &mut self.dictionary {
+            dictionary.bytes = packed(&dictionary.bytes)?;
+        }
+        self.codec = LZ4;
+        Ok(self)
+    }
+}
+
+fn packed(bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
+    use lz4::block::{CompressionMode, compress_bound, compress_to_buffer};
+    let mut packed = vec![0; compress_bound(bytes.len())?];
+    let length = compress_to_buffer(bytes, Some(CompressionMode::FAST(ACCELERATION)), false, &mut packed)?;
+    packed.truncate(length);
+    Ok(packed)
+}
+
+/// The dictionary of a page.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Dictionary {
+    pub(super) count: usize,
+    /// Length before compression.
+    pub(super) length: usize,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// How much LZ4 hurries.
+const ACCELERATION: i32 = 4;
