@@ -124,8 +124,13 @@ pub fn critical_path(detail: &RunDetail) -> CriticalPath {
         seconds: weight[*stage],
         if_free,
     };
-    let seconds = chain.iter().map(|stage| weight[*stage]).sum();
+    let seconds = length(&chain, &weight);
     CriticalPath { seconds, stages: chain.iter().zip(free).map(step).collect() }
+}
+
+/// Returns the length of a chain; 0 for none, where `sum` says -0.
+pub fn length(chain: &[usize], weight: &[f64]) -> f64 {
+    chain.iter().fold(0.0, |length, stage| length + weight[*stage])
 }
 
 fn file_name(path: &str) -> &str {
@@ -269,7 +274,7 @@ mod tests {
             let order: Vec<usize> = (0..count).collect();
             let weight: Vec<f64> = weights[..count].iter().map(|w| f64::from(*w)).collect();
             let chain = longest_chain(&order, &after, &weight, &vec![true; count]);
-            let length: f64 = chain.iter().map(|stage| weight[*stage]).sum();
+            let length = length(&chain, &weight);
             prop_assert_eq!(length, longest(&order, &after, &weight));
             for (stage, found) in chain.iter().zip(if_free(&order, &after, &weight, &chain)) {
                 let mut without = weight.clone();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::critical::{CriticalPath, Step, if_free, longest_chain};
+use crate::critical::{CriticalPath, Step, if_free, length, longest_chain};
 use crate::fast::FastMap;
 use crate::schedule::{Budget, Demand, predict};
 use crate::spec::Spec;
@@ -93,7 +93,7 @@ impl Forecast {
         Left {
             seconds,
             unknown,
-            path_seconds: chain.iter().map(|stage| weight[*stage]).sum(),
+            path_seconds: length(&chain, &weight),
             path: chain.into_iter().map(|stage| self.names[stage].clone()).collect(),
         }
     }
@@ -130,10 +130,7 @@ pub fn critical_path(spec: &Spec, wiring: &Wiring, took: &BTreeMap<String, f64>)
         seconds: weight[*stage],
         if_free,
     };
-    CriticalPath {
-        seconds: chain.iter().map(|stage| weight[*stage]).sum(),
-        stages: chain.iter().zip(free).map(step).collect(),
-    }
+    CriticalPath { seconds: length(&chain, &weight), stages: chain.iter().zip(free).map(step).collect() }
 }
 
 #[cfg(test)]
