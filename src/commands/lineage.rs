@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use logweir_engine::bundle::Bundle;
+use logweir_engine::digest::Digest;
 use logweir_engine::engine::Project;
 use logweir_engine::error::EngineError;
 use logweir_engine::lineage::{Details, Lineage, Node, NodeType};
+use rayon::prelude::{IndexedParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _};
 use serde_json::Value;
 
 use crate::cli::{AboutArgs, Global, ImpactArgs, LineageArgs, LineageFormat};
@@ -157,7 +159,7 @@ impl<'a> Tree<'a> {
 
     fn render(&self) -> String {
         let paint = self.screen.out;
-        let mut out = String::new();
+        let mut out = String::with_capacity(self.document.nodes.len() * 160);
         if !self.document.value.is_null() {
             let value = match &self.document.value {
                 Value::String(s) => s.clone(),
@@ -168,6 +170,12 @@ impl<'a> Tree<'a> {
         for note in &self.document.notes {
             let _ = writeln!(out, "{} {note}", paint.yellow("note:"));
         }
+        // What is said of a node where it is shown first depends on it alone.
+        let said = |node: &Node| {
+            let details = node.details.iter().flat_map(|details| self.details(details)).collect();
+            (self.line(node, true), details)
+        };
+        let said: Vec<(String, Vec<String>)> = self.document.nodes.par_iter().with_min_len(256).map(said).collect();
         let mut seen = vec![false; self.next.len()];
         // (node, depth): a stack of its own, for chains of any length.
         let mut open: Vec<(usize, usize)> = self.roots().into_iter().rev().map(|place| (place, 0)).collect();
@@ -180,9 +188,12 @@ impl<'a> Tree<'a> {
                 0..=DEEPEST => "  ".repeat(depth),
                 _ => format!("{}{} ", "  ".repeat(DEEPEST), paint.dim(&format!("[{depth}]"))),
             };
-            let _ = writeln!(out, "{indent}{}{again}", self.line(node, first));
-            if first {
-                for line in node.details.iter().flat_map(|details| self.details(details)) {
+            if !first {
+                let _ = writeln!(out, "{indent}{}{again}", self.line(node, false));
+            } else {
+                let (line, details) = &said[place];
+                let _ = writeln!(out, "{indent}{line}{again}");
+                for line in details {
                     let _ = writeln!(out, "{indent}  {line}");
                 }
                 let below = if children.len() > 1 { depth + 1 } else { depth };
@@ -204,21 +215,26 @@ impl<'a> Tree<'a> {
         out
     }
 
+    /// A digest or key as people see it: 12 digits, all with `-v`.
+    fn digest(&self, digest: &Digest) -> String {
+        if self.screen.verbose { digest.to_string() } else { digest.short() }
+    }
+
     fn line(&self, node: &Node, first: bool) -> String {
         let paint = self.screen.out;
         let verbose = self.screen.verbose;
         match node.kind {
             NodeType::Artifact => {
-                let digest = node.digest.map(|d| d.to_string()).unwrap_or_default();
+                let digest = node.digest.map(|digest| self.digest(&digest)).unwrap_or_default();
                 let mut line = node.path.clone().unwrap_or_else(|| node.id.clone());
                 if let Some(file) = &node.file {
                     line.push_str(&paint.dim(&format!(" ({file})")));
                 }
-                format!("{line}  {}", paint.dim(text::digest(&digest, verbose)))
+                format!("{line}  {}", paint.dim(&digest))
             }
             NodeType::Action => {
                 let stage = node.stage.as_deref().unwrap_or_default();
-                let key = node.key.map(|key| key.to_string()).unwrap_or_default();
+                let key = node.key.map(|key| self.digest(&key)).unwrap_or_default();
                 let run = node.run.as_deref().map(|run| format!(" executed in run {run}")).unwrap_or_default();
                 let decided = |details: &Details| {
                     let then = self.document.as_of.as_ref() == node.run.as_ref();
@@ -228,11 +244,7 @@ impl<'a> Tree<'a> {
                 let decided = node.details.as_deref().and_then(decided).unwrap_or_default();
                 if !first {
                     let arrow = if self.direction == Direction::Up { '←' } else { '→' };
-                    return format!(
-                        "{} {}",
-                        paint.cyan(&format!("{arrow} {stage}")),
-                        paint.dim(&format!("key {}", text::digest(&key, verbose)))
-                    );
+                    return format!("{} {}", paint.cyan(&format!("{arrow} {stage}")), paint.dim(&format!("key {key}")));
                 }
                 let params = node.params.as_ref().filter(|p| p.as_object().is_none_or(|o| !o.is_empty()));
                 let params = params.map(|p| format!("  {}", text::value(p, verbose))).unwrap_or_default();
@@ -240,7 +252,7 @@ impl<'a> Tree<'a> {
                 format!(
                     "{} {}{params}",
                     paint.cyan(&format!("{arrow} {stage}")),
-                    paint.dim(&format!("key {}{run}{decided}", text::digest(&key, verbose)))
+                    paint.dim(&format!("key {key}{run}{decided}"))
                 )
             }
         }
@@ -257,8 +269,7 @@ impl<'a> Tree<'a> {
         let mut words = Vec::new();
         if let Some(kind) = &details.kind {
             let version = details.version.map(|version| format!(" v{version}")).unwrap_or_default();
-            let code = details.code.map(|code| code.to_string()).unwrap_or_default();
-            let code = if code.is_empty() { code } else { format!(", code {}", text::digest(&code, verbose)) };
+            let code = details.code.map(|code| format!(", code {}", self.digest(&code))).unwrap_or_default();
             words.push(format!("{kind}{version}{code}"));
         }
         words.push(format!("{} for {}", details.started, text::seconds(details.seconds)));

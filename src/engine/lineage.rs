@@ -238,19 +238,11 @@ pub struct ActionView {
 }
 
 impl ActionView {
-    /// Adds what the run asked about did with the stage.
-    pub(crate) fn decided(self, decision: Decision) -> Self {
-        let details = self.details.map(|Shared(details)| Arc::unwrap_or_clone(details));
-        let details = details.map(|details| Shared(Arc::new(Details { decision: Some(decision), ..details })));
-        Self { details, ..self }
-    }
-}
-
-impl From<ActionEntry> for ActionView {
-    fn from(entry: ActionEntry) -> Self {
+    /// Makes a view of a recorded action, and of what the run asked about did with the stage, if it is of that run.
+    pub(crate) fn new(entry: ActionEntry, decision: Option<Decision>) -> Self {
         let record = entry.record;
         let details = Details {
-            decision: None,
+            decision,
             code: record.code,
             version: record.version,
             kind: record.kind.clone(),
@@ -369,16 +361,18 @@ impl Collector {
             return (*place, false);
         }
         let place = self.nodes.len();
-        self.nodes.push(make(id.clone()));
-        self.places.insert(id, place);
+        self.places.insert(id.clone(), place);
+        self.nodes.push(make(id));
         (place, true)
     }
 
     /// Returns nodes in the order of the data flow, ties by id.
     fn finish(self, target: &str) -> Lineage {
         // From here on a node is its rank among the ids.
-        let mut by_id: Vec<usize> = (0..self.nodes.len()).collect();
-        by_id.sort_unstable_by(|a, b| self.nodes[*a].id.cmp(&self.nodes[*b].id));
+        let id = |place: usize| self.nodes[place].id.as_str();
+        let mut by_id: Vec<(u128, usize)> = (0..self.nodes.len()).map(|place| (beginning(id(place)), place)).collect();
+        by_id.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| id(a.1).cmp(id(b.1))));
+        let by_id: Vec<usize> = by_id.into_iter().map(|(_, place)| place).collect();
         let mut ranks = vec![0; by_id.len()];
         by_id.iter().enumerate().for_each(|(rank, place)| ranks[*place] = rank);
         let mut edges: Vec<(usize, usize)> = self.edges.iter().map(|(from, to)| (ranks[*from], ranks[*to])).collect();
@@ -398,8 +392,8 @@ impl Collector {
                 }
             }
         }
-        let id = |rank: usize| self.nodes[by_id[rank]].id.clone();
-        let edges = edges.into_iter().map(|(from, to)| (id(from), id(to))).collect();
+        let edges =
+            edges.into_iter().map(|(from, to)| (id(by_id[from]).to_owned(), id(by_id[to]).to_owned())).collect();
         let mut nodes: Vec<Option<Node>> = self.nodes.into_iter().map(Some).collect();
         Lineage {
             target: target.to_owned(),
@@ -411,6 +405,16 @@ impl Collector {
             notes: Vec::new(),
         }
     }
+}
+
+/// What decides between most ids: the letter that tells artifacts from actions, and the first bytes after `artifact:` or
+/// `action:`. Of two ids the one whose beginning is less is less.
+fn beginning(id: &str) -> u128 {
+    let (kind, rest) = id.as_bytes().split_at(id.find(':').map_or(0, |colon| colon + 1));
+    let mut word = [0; 16];
+    word[0] = kind.get(1).copied().unwrap_or_default();
+    word[1..].iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    u128::from_be_bytes(word)
 }
 
 /// Returns everything that led to an artifact.
@@ -627,4 +631,20 @@ pub(crate) fn canonical(survey: &Survey<'_>, path: &str, digest: Digest, link: &
     let mut text = serde_json::to_string_pretty(&document).map_err(|e| EngineError::Internal(e.to_string()))?;
     text.push('\n');
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_ordered_by_their_beginnings_are_in_the_order_of_their_text() {
+        let digests = ["artifact:a@1", "artifact:a/b@1", "artifact:a", "artifact:out/long name 1.txt@1"];
+        let others = ["artifact:out/long name 1.txt@0", "action:s@1", "action:é@1", "action:", "artifact:a\0"];
+        let mut ids: Vec<&str> = digests.into_iter().chain(others).collect();
+        let mut sorted = ids.clone();
+        sorted.sort_unstable();
+        ids.sort_unstable_by(|a, b| beginning(a).cmp(&beginning(b)).then_with(|| a.cmp(b)));
+        assert_eq!(ids, sorted);
+    }
 }

@@ -37,7 +37,7 @@ impl Window {
     fn line(&self, offset: u64) -> Option<&[u8]> {
         let from = usize::try_from(offset.checked_sub(self.start)?).ok()?;
         let rest = self.bytes.get(from..)?;
-        Some(&rest[..rest.iter().position(|byte| *byte == b'\n')?])
+        Some(&rest[..memchr::memchr(b'\n', rest)?])
     }
 
     /// Moves to where a line is, whichever way the lines before lay.
@@ -89,7 +89,7 @@ impl LogFile {
             let read = file.read_at(&mut line[from..], offset + from as u64);
             let read = read.map_err(EngineError::io("read", &self.path))?;
             line.truncate(from + read);
-            if let Some(end) = line[from..].iter().position(|byte| *byte == b'\n') {
+            if let Some(end) = memchr::memchr(b'\n', &line[from..]) {
                 line.truncate(from + end);
                 return Ok(line);
             }

@@ -34,11 +34,7 @@ impl<'b> Offline<'b> {
             }
         }
         let view = |(entry, decision): (&crate::runlog::ActionEntry, &Option<Decision>)| {
-            let view = ActionView::from(entry.clone());
-            Rc::new(match decision {
-                Some(decision) => view.decided(*decision),
-                None => view,
-            })
+            Rc::new(ActionView::new(entry.clone(), *decision))
         };
         let actions: Vec<Rc<ActionView>> = bundle.actions.iter().zip(&decisions).map(view).collect();
         let mut made: BTreeMap<String, Vec<usize>> = BTreeMap::new();

@@ -19,7 +19,7 @@ use crate::map::COLLECTOR;
 use crate::origins::{Origins, folders};
 use crate::questions::{Place, State};
 use crate::runlog::RunEntry;
-use crate::runmap::{self, RunMap};
+use crate::runmap::{self, PlacesMap, RunMap};
 use crate::sandbox::Undeclared;
 use crate::spec::Link;
 use crate::store::Store;
@@ -166,7 +166,7 @@ impl History {
         let mut views = Vec::with_capacity(map.len());
         for (stage, entry) in map {
             if let Some(at) = entry.at {
-                let view = ActionView::from(self.log.action(at)?).decided(entry.decision);
+                let view = ActionView::new(self.log.action(at)?, Some(entry.decision));
                 views.push(ActionView { stage, ..view });
             }
         }
@@ -186,13 +186,13 @@ impl History {
 struct StateMap<'h> {
     history: &'h History,
     chunks: Vec<Digest>,
-    read: RefCell<FastMap<usize, Rc<RunMap>>>,
+    read: RefCell<FastMap<usize, Rc<PlacesMap>>>,
     /// Where the actions of the state are → their stages.
     whole: OnceCell<FastMap<u64, String>>,
 }
 
 impl StateMap<'_> {
-    fn chunk(&self, number: usize) -> Result<Rc<RunMap>, EngineError> {
+    fn chunk(&self, number: usize) -> Result<Rc<PlacesMap>, EngineError> {
         if let Some(chunk) = self.read.borrow().get(&number) {
             return Ok(Rc::clone(chunk));
         }
@@ -237,13 +237,17 @@ const FEW: usize = 8;
 /// So many entries with the same content are looked at to find the one that fits best.
 const MANY: usize = 64;
 
+/// So many actions are kept at hand: most are asked for once or soon again, and memory that is used anew is cheaper than
+/// more of it.
+const KEPT: usize = 256;
+
 /// The state a run left, as records; what it does not know is looked for in the whole log. Reads only what a question
 /// needs: a few chunks of the run's map and a few entries of the log, found by the tables of `cache/origins`.
 pub struct RunRecords<'h> {
     history: &'h History,
     map: StateMap<'h>,
     roots: BTreeMap<String, String>,
-    /// By place: the action, and whether it is of this state.
+    /// By place: the action, and whether it is of this state; at most `KEPT`.
     actions: RefCell<FastMap<u64, (Rc<ActionView>, bool)>>,
     manifests: RefCell<FastMap<Digest, Option<Arc<Manifest>>>>,
 }
@@ -279,13 +283,14 @@ impl<'h> RunRecords<'h> {
         if let Some(known) = self.actions.borrow().get(&at) {
             return Ok(known.clone());
         }
-        let action = ActionView::from(self.history.log.action(at)?);
-        let decision = self.map.entry(&action.stage)?.filter(|(here, _)| *here == at).map(|(_, decision)| decision);
-        let known = match decision {
-            Some(decision) => (Rc::new(action.decided(decision)), true),
-            None => (Rc::new(action), false),
-        };
-        self.actions.borrow_mut().insert(at, known.clone());
+        let entry = self.history.log.action(at)?;
+        let decision = self.map.entry(&entry.stage)?.filter(|(here, _)| *here == at).map(|(_, decision)| decision);
+        let known = (Rc::new(ActionView::new(entry, decision)), decision.is_some());
+        let mut actions = self.actions.borrow_mut();
+        if actions.len() >= KEPT {
+            actions.clear();
+        }
+        actions.insert(at, known.clone());
         Ok(known)
     }
 

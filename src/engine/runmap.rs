@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::event::{Decision, Reason};
+use crate::fast::FastMap;
 use crate::store::Store;
 
 /// How many stages a chunk holds on average.
@@ -60,6 +61,17 @@ impl MapEntry {
 
 /// What became of every stage of a pipeline, by full name.
 pub type RunMap = BTreeMap<String, MapEntry>;
+
+/// Where the action of a stage is, and what was decided: what most questions need of an entry.
+#[derive(Deserialize)]
+pub(crate) struct PlaceEntry {
+    pub(crate) decision: Decision,
+    #[serde(default)]
+    pub(crate) at: Option<u64>,
+}
+
+/// Where the actions of stages are, by full name.
+pub(crate) type PlacesMap = FastMap<String, PlaceEntry>;
 
 #[derive(Serialize, Deserialize)]
 struct Root {
@@ -132,11 +144,11 @@ pub fn objects(root: &Digest, store: &Store) -> Result<Vec<Digest>, EngineError>
     Ok(all)
 }
 
-/// Reads one chunk of a map.
+/// Reads where the actions of one chunk are.
 ///
 /// # Errors
 /// It is missing or corrupt.
-pub(crate) fn chunk(digest: &Digest, store: &Store) -> Result<RunMap, EngineError> {
+pub(crate) fn chunk(digest: &Digest, store: &Store) -> Result<PlacesMap, EngineError> {
     read(digest, store)
 }
 
