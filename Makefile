@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test check bench bench-engine bench-lineage bench-parse soak validate-lineage data serve dashboards clean bootstrap bootstrap-test
+.PHONY: help build run study test check bench bench-engine bench-lineage bench-parse soak validate-lineage data serve dashboards clean bootstrap bootstrap-test
 
 ARGS ?=
 
@@ -22,6 +22,9 @@ test: bootstrap-test ## Run every test (installs a PostgreSQL server for them wh
 
 check: bootstrap ## Format, lints and documentation, warnings as errors
 	@scripts/check.sh
+
+study: build ## How detection holds up: every cell of docs/detection.md, on real logs if they are there (ARGS="--profile sample" without sequences)
+	@scripts/run.sh -f pipelines/study.yaml $(ARGS)
 
 bench: build ## Time the engine against ninja and make, and the pipeline on a simulated log of a million lines
 	@scripts/bench.sh $(ARGS)

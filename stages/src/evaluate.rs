@@ -235,13 +235,13 @@ impl Decided {
                 )?;
                 Some(per_day * days)
             }
-            (Objective::AlertBudget, None) => Some(params.alert_share * rows.len() as f64),
+            (Objective::AlertBudget, None) => Some(params.alert_share * total(scores, &rows)),
             _ => None,
         };
         let cut = |values: &[f64]| {
             let over = |rows: &[usize]| {
                 let (values, labels) = pick(scores, values, rows);
-                steps(&values, &labels, &[])
+                steps(&values, &labels, &weights(scores, rows))
             };
             match (objective, alerts_allowed) {
                 (Objective::FBeta, _) => threshold::by_f_beta(&over(&labelled), params.beta),
@@ -266,6 +266,16 @@ fn pick(scores: &ScoreTable, values: &[f64], rows: &[usize]) -> (Vec<f64>, Vec<b
     (rows.iter().map(|&row| values[row]).collect(), rows.iter().map(|&row| scores.label[row] == Some(true)).collect())
 }
 
+/// How many sessions each of some rows stands for; empty: one each.
+fn weights(scores: &ScoreTable, rows: &[usize]) -> Vec<f64> {
+    if scores.weight.is_empty() { Vec::new() } else { rows.iter().map(|&row| scores.weight[row]).collect() }
+}
+
+/// How many sessions some rows stand for.
+fn total(scores: &ScoreTable, rows: &[usize]) -> f64 {
+    if scores.weight.is_empty() { rows.len() as f64 } else { weights(scores, rows).iter().sum() }
+}
+
 /// Days between the first and the last start among some rows; `None` when there is no span.
 fn days(scores: &ScoreTable, rows: &[usize]) -> Option<f64> {
     let times = || rows.iter().filter_map(|&row| scores.start[row]);
@@ -273,10 +283,10 @@ fn days(scores: &ScoreTable, rows: &[usize]) -> Option<f64> {
     (span > 0).then(|| span as f64 / 86_400e6)
 }
 
-/// Counts of flagged sessions among some labelled rows.
+/// How many sessions are flagged among some labelled rows, by what they stand for.
 fn confusion(scores: &ScoreTable, values: &[f64], rows: &[usize], cut: f64) -> Confusion {
     let (values, labels) = pick(scores, values, rows);
-    Confusion::at(&values, &labels, cut)
+    Confusion::weighted(&values, &labels, &weights(scores, rows), cut)
 }
 
 struct Evaluation<'a> {
@@ -302,7 +312,7 @@ impl Evaluation<'_> {
         let (validation, test) = (labelled(Fold::Validation), labelled(Fold::Test));
         let on_test = self.resampled(&test, self.params.resamples);
         let on_validation = self.resampled(&validation, 0);
-        let mut models = self.models(&on_test, &on_validation, &validation, &test).into_iter();
+        let mut models = self.models(&on_test, &on_validation, &validation, &test, types).into_iter();
         let mut next = || models.next().expect("the table has four models");
         let (lgbm, ae, profile, fusion) = (next(), next(), next(), next());
 
@@ -313,7 +323,8 @@ impl Evaluation<'_> {
             anomalies > 0 && anomalies < rows.len()
         };
         let confusion = (!test.is_empty()).then(|| {
-            let c = confusion(scores, fused, &test, cut.value);
+            let (values, labels) = pick(scores, fused, &test);
+            let c = Confusion::at(&values, &labels, cut.value);
             document::Confusion { tp: c.tp as u64, fp: c.fp as u64, fn_: c.fn_ as u64, tn: c.tn as u64 }
         });
         let all_counts = self.counts(&all);
@@ -331,6 +342,7 @@ impl Evaluation<'_> {
                 unlabelled: all_counts.unlabelled,
                 first: all_counts.first,
                 last: all_counts.last,
+                population: (!scores.weight.is_empty()).then(|| total(scores, &all)),
             },
             split: self.split(),
             fusion_gain: has_both(&test).then(|| gain(scores, &on_test)).flatten(),
@@ -382,7 +394,14 @@ impl Evaluation<'_> {
             self.usable().map(|(m, values, cut)| (m, pick(self.scores, values, rows).0, cut.value)).collect();
         let members: Vec<Member<'_>> =
             usable.iter().map(|(_, scores, threshold)| Member { scores, threshold: *threshold }).collect();
-        let some = resample(&members, &labels, self.params.threshold.beta, resamples, self.params.seed);
+        let some = resample(
+            &members,
+            &labels,
+            &weights(self.scores, rows),
+            self.params.threshold.beta,
+            resamples,
+            self.params.seed,
+        );
         let spread = |samples: &[Sample]| {
             let mut all = vec![Sample::default(); self.scores.models.len()];
             usable.iter().zip(samples).for_each(|((m, ..), sample)| all[*m] = *sample);
@@ -397,6 +416,7 @@ impl Evaluation<'_> {
         on_validation: &Resampled,
         validation: &[usize],
         test: &[usize],
+        types: Option<&BTreeMap<String, String>>,
     ) -> Vec<ModelMetrics> {
         let one = |m: usize| {
             let rates = Rates::from(on_test.whole[m]);
@@ -424,23 +444,42 @@ impl Evaluation<'_> {
                 },
                 threshold: self.decided.cuts[m].map(|cut| Cut { value: cut.value, below: cut.low, above: cut.high }),
                 validation: Rates::from(on_validation.whole[m]),
-                fpr_calibration: values.map_or_else(Vec::new, |values| self.nominal(values, validation, test)),
+                fpr_calibration: values.map_or_else(Vec::new, |values| self.nominal(values, validation, test, types)),
             }
         };
         (0..self.scores.models.len()).map(one).collect()
     }
 
     /// Realised false-positive rates for the nominal ones of the parameters.
-    fn nominal(&self, values: &[f64], validation: &[usize], test: &[usize]) -> Vec<Calibration> {
+    fn nominal(
+        &self,
+        values: &[f64],
+        validation: &[usize],
+        test: &[usize],
+        types: Option<&BTreeMap<String, String>>,
+    ) -> Vec<Calibration> {
         let benign: Vec<usize> =
             validation.iter().copied().filter(|&row| self.scores.label[row] == Some(false)).collect();
         let (scores, labels) = pick(self.scores, values, &benign);
-        let points: Vec<Step> = steps(&scores, &labels, &[]);
+        let points: Vec<Step> = steps(&scores, &labels, &weights(self.scores, &benign));
+        let by_type = self.rows_by_type(test, types);
         let at = |&rate: &f64| {
             let cut = threshold::by_fpr(&points, rate)?;
             let realised = self.fpr(values, test, cut.value);
             let ratio = realised.map(|r| r / rate);
-            Some(Calibration { intended: rate, threshold: cut.value, realised, ratio })
+            let recall = |rows: &[usize]| {
+                let c = confusion(self.scores, values, rows, cut.value);
+                (c.tp + c.fn_ > 0.0).then(|| c.recall())
+            };
+            let of_types = by_type.iter().filter_map(|(name, rows)| Some(((*name).to_owned(), recall(rows)?)));
+            Some(Calibration {
+                intended: rate,
+                threshold: cut.value,
+                realised,
+                ratio,
+                recall: recall(test),
+                recall_by_type: of_types.collect(),
+            })
         };
         self.params.nominal_fpr.iter().filter_map(at).collect()
     }
@@ -454,14 +493,17 @@ impl Evaluation<'_> {
         let intended = self.fpr(values, validation, cut)?;
         let realised = self.fpr(values, test, cut);
         let ratio = realised.filter(|_| intended > 0.0).map(|r| r / intended);
-        Some(Calibration { intended, threshold: cut, realised, ratio })
+        let c = confusion(self.scores, values, test, cut);
+        let recall = (c.tp + c.fn_ > 0.0).then(|| c.recall());
+        Some(Calibration { intended, threshold: cut, realised, ratio, recall, recall_by_type: BTreeMap::new() })
     }
 
     fn alerts(&self, fused: &[f64], cut: f64, labelled_test: &[usize]) -> Alerts {
         let test = self.scores.rows_of(Fold::Test);
         let flagged = |rows: &[usize]| rows.iter().filter(|&&row| fused[row] >= cut).count() as u64;
         let test_days = days(self.scores, &test);
-        let false_alerts = confusion(self.scores, fused, labelled_test, cut).fp;
+        let (values, labels) = pick(self.scores, fused, labelled_test);
+        let false_alerts = Confusion::at(&values, &labels, cut).fp;
         Alerts {
             all: fused.iter().filter(|&&score| score >= cut).count() as u64,
             test: flagged(&test),
@@ -493,12 +535,22 @@ impl Evaluation<'_> {
         }
     }
 
-    fn by_type(&self, test: &[usize], types: Option<&BTreeMap<String, String>>) -> BTreeMap<String, TypeRecall> {
+    /// Anomalous rows by their type.
+    fn rows_by_type<'t>(
+        &self,
+        test: &[usize],
+        types: Option<&'t BTreeMap<String, String>>,
+    ) -> BTreeMap<&'t str, Vec<usize>> {
         let mut rows: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for &row in test.iter().filter(|&&row| self.scores.label[row] == Some(true)) {
             let name = types.and_then(|t| t.get(&self.scores.ids[row])).map_or("untyped", String::as_str);
             rows.entry(name).or_default().push(row);
         }
+        rows
+    }
+
+    fn by_type(&self, test: &[usize], types: Option<&BTreeMap<String, String>>) -> BTreeMap<String, TypeRecall> {
+        let rows = self.rows_by_type(test, types);
         let recall_of = |(name, rows): (&str, Vec<usize>)| {
             let hits = |values: &[f64], cut: f64| rows.iter().filter(|&&row| values[row] >= cut).count() as u64;
             let n = rows.len() as u64;
@@ -568,11 +620,12 @@ impl Evaluation<'_> {
             .usable()
             .map(|(m, values, cut)| {
                 let (values, labels) = pick(scores, values, test);
-                let c = Confusion::at(&values, &labels, cut.value);
+                let weights = weights(scores, test);
+                let c = Confusion::weighted(&values, &labels, &weights, cut.value);
                 plots::Curve {
                     name: scores.models[m].name,
                     title: scores.models[m].title,
-                    steps: steps(&values, &labels, &[]),
+                    steps: steps(&values, &labels, &weights),
                     operating: Step { threshold: cut.value, tp: c.tp, fp: c.fp },
                     roc_auc: documents[m].roc_auc.map(|v| (v, documents[m].ci95.roc_auc)),
                     average_precision: documents[m].average_precision.map(|v| (v, documents[m].ci95.average_precision)),

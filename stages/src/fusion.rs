@@ -3,7 +3,8 @@
 //! Inputs are bounded (an unbounded one can drag the fusion below its best member): the squashed margin, and error and
 //! distance on a logarithmic scale up to where they are clearly unusual. Weights are fitted by logistic regression on train sessions with
 //! out-of-fold scores, and anomalies once more with scores of models that never saw their type, so that the fusion does
-//! not learn to trust the supervised model alone. With too few labelled anomalies the score is the mean of the inputs
+//! not learn to trust the supervised model alone. What it calls anomalous is then ordered by the supervised margin as well
+//! (`surplus`): bounded inputs cannot tell sure sessions apart. With too few labelled anomalies the score is the mean of the inputs
 //! instead, error and distance then being squashed conformal surprises against benign validation. The raw scores enter, not calibrated ones: the order of sessions survives.
 
 mod regression;
@@ -73,6 +74,9 @@ pub struct FusionParams {
     pub surprise_scale: f64,
     /// Fit on scores of models that never saw an anomaly's type, too.
     pub leave_type_out: bool,
+    /// Where fitted weights call a session anomalous, its log-odds grow by this many times the positive part of the margin
+    /// of the supervised model: bounded inputs cannot tell sure sessions apart, the margin can. 0 for none.
+    pub surplus: f64,
 }
 
 impl Default for FusionParams {
@@ -86,6 +90,7 @@ impl Default for FusionParams {
             cap: 3.0,
             surprise_scale: 5.0,
             leave_type_out: true,
+            surplus: 2.0,
         }
     }
 }
@@ -104,8 +109,10 @@ impl Params for FusionParams {
                 errors.push(ParamError::new(path, "must be above 0"));
             }
         }
-        if !(self.alpha >= 0.0 && self.alpha.is_finite()) {
-            errors.push(ParamError::new("alpha", "must be at least 0"));
+        for (path, value) in [("alpha", self.alpha), ("surplus", self.surplus)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                errors.push(ParamError::new(path, "must be at least 0"));
+            }
         }
         errors
     }
@@ -197,6 +204,9 @@ pub struct Model {
     pub inputs: Vec<Input>,
     /// Intercept of the logistic regression.
     pub intercept: f64,
+    /// What the positive part of the supervised margin adds where the regression is sure; see [`FusionParams`].
+    #[serde(default)]
+    pub surplus: f64,
 }
 
 impl Model {
@@ -216,7 +226,14 @@ impl Model {
         assert_eq!(raw.len(), self.inputs.len(), "one raw score for each input");
         let sum: f64 = self.inputs.iter().zip(raw).map(|(input, &r)| input.weight * input.squash.at(r)).sum();
         match self.rule {
-            Rule::Logistic => 1.0 / (1.0 + (-(sum + self.intercept)).exp()),
+            Rule::Logistic => {
+                let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+                let margins = self.inputs.iter().zip(raw).filter(|(i, _)| matches!(i.squash, Squash::Margin { .. }));
+                // A smooth positive part: the score never falls where a margin grows.
+                let positive: f64 = margins.map(|(_, m)| m.max(0.0) + (-m.abs()).exp().ln_1p()).sum();
+                let odds = sum + self.intercept;
+                sigmoid(odds + self.surplus * sigmoid(odds) * positive)
+            }
             Rule::Mean => sum,
         }
     }
@@ -390,6 +407,9 @@ impl Stage for Fusion {
             Column::new("censored".into(), &traces.censored),
         ];
         all.extend(columns.into_columns());
+        if !traces.weights.is_empty() {
+            all.push(Column::new("weight".into(), &traces.weights));
+        }
         write_parquet(cx.output("scores")?, &mut DataFrame::new_infer_height(all)?)
     }
 }
@@ -473,6 +493,7 @@ impl Fusion {
             why,
             inputs: members.iter().map(|m| input(m, &m.conformal, 1.0 / members.len() as f64)).collect(),
             intercept: 0.0,
+            surplus: 0.0,
         };
         let needed = self.0.min_anomalies.max(1) as usize;
         if anomalies < needed || normals == 0 {
@@ -510,7 +531,8 @@ impl Fusion {
                 let intercept = intercept + shift;
                 let inputs = members.iter().zip(&weights).map(|(m, &w)| input(m, &m.squash, w)).collect();
                 let why = format!("{anomalies} labelled anomalies and {normals} labelled normal sessions in train");
-                Ok((Model { rule: Rule::Logistic, why, inputs, intercept }, training))
+                let surplus = self.0.surplus;
+                Ok((Model { rule: Rule::Logistic, why, inputs, intercept, surplus }, training))
             }
             None => Ok((mean("no input tells train anomalies from normal sessions".to_owned()), training)),
         }

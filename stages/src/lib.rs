@@ -12,8 +12,11 @@ pub mod parse;
 pub mod templates;
 
 pub mod label;
+pub mod sequences;
 pub mod sessionize;
 pub mod split;
+
+pub mod degrade;
 
 pub mod featurize;
 
@@ -30,6 +33,7 @@ pub mod evaluate;
 pub mod export;
 pub mod plots;
 pub mod report;
+pub mod study;
 
 pub mod compare;
 pub mod describe;
@@ -59,8 +63,10 @@ pub fn registry() -> Registry {
     registry.add(parse::kind());
     registry.add(templates::kind());
     registry.add(sessionize::kind());
+    registry.add(sequences::kind());
     registry.add(label::kind());
     registry.add(split::kind());
+    registry.add(degrade::kind());
     registry.add(featurize::kind());
     registry.add(lightgbm::kind());
     registry.add(autoencoder::kind());
@@ -69,5 +75,6 @@ pub fn registry() -> Registry {
     registry.add(evaluate::kind());
     registry.add(export::kind());
     registry.add(report::kind());
+    registry.add(study::kind());
     registry
 }

@@ -89,8 +89,11 @@ pub struct LightgbmParams {
     pub min_leaf: u32,
     /// L2 regularisation of leaf values.
     pub lambda: f64,
-    /// Share of columns a tree may use.
+    /// Share of columns that a tree may use.
     pub feature_fraction: f64,
+    /// Share of those columns that each split of a tree may choose from. With few, a tree must rely on all columns that say
+    /// the same, so that a session with only some of the signs of an anomaly scores lower than one with all.
+    pub node_fraction: f64,
     /// Most bins of a column.
     pub max_bin: u32,
     /// Give both classes the same total weight.
@@ -119,7 +122,8 @@ impl Default for LightgbmParams {
             leaves: 31,
             min_leaf: 2,
             lambda: 1.0,
-            feature_fraction: 0.8,
+            feature_fraction: 1.0,
+            node_fraction: 0.2,
             max_bin: 255,
             balanced: true,
             multiplicity: Multiplicity::Linear,
@@ -147,6 +151,7 @@ impl Params for LightgbmParams {
         require(self.min_leaf > 0, "min_leaf", "must be at least 1");
         require(self.lambda >= 0.0 && self.lambda.is_finite(), "lambda", "must be at least 0");
         require(self.feature_fraction > 0.0 && self.feature_fraction <= 1.0, "feature_fraction", "must be in (0, 1]");
+        require(self.node_fraction > 0.0 && self.node_fraction <= 1.0, "node_fraction", "must be in (0, 1]");
         require((2..=4096).contains(&self.max_bin), "max_bin", "must be between 2 and 4096");
         require(self.censored_copies <= 16, "censored_copies", "must be at most 16");
         errors

@@ -146,7 +146,7 @@ fn render(view: &View) -> anyhow::Result<String> {
 }
 
 /// A JSON value as a value of the template engine.
-fn value(json: serde_json::Value) -> minijinja::Value {
+pub(crate) fn value(json: serde_json::Value) -> minijinja::Value {
     use serde_json::Value as Json;
     match json {
         Json::Null => minijinja::Value::from(()),

@@ -6,6 +6,9 @@
 //! | `random` | each class (anomalous, normal, unlabelled) shuffled by `seed` and cut in these shares |
 //! | `rolling` | by start: the first `first` of all sessions, and `origins` + 1 windows of equal size after them; origin k (from 0) trains on everything before window k, validates on window k, tests on window k + 1; what is later is `unused` |
 //!
+//! With `without_type` the anomalies of one type leave train and validation (`unused`) and stay in test: how a detector
+//! meets what it was never shown.
+//!
 //! Cuts count sessions. A session that spans a cut belongs where it starts; sessions are in order of start and key.
 //!
 //! A train session's `block` (0 to 4) follows from its sequence of events alone, so that equal sequences share a block
@@ -23,6 +26,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::support::table::{lists, read_parquet, write_parquet};
+use crate::support::traces::read_types;
 
 /// How many cross-fitting blocks the train sessions have.
 pub const BLOCKS: u32 = 5;
@@ -38,6 +42,7 @@ pub fn kind() -> StageKind {
             &[
                 Slot::file("sessions", "sessions.parquet"),
                 Slot::file("labels", "session_id,label: for strata and warnings").optional(),
+                Slot::file("types", "types.csv, for `without_type`").optional(),
             ]
         },
         outputs: const { &[Slot::file("split", "session_id, fold, block")] },
@@ -77,11 +82,22 @@ pub struct SplitParams {
     pub origins: u32,
     /// For `rolling`: which of them this is, from 0.
     pub origin: u32,
+    /// A type of anomaly that train and validation must not have; unset: none. Needs the input `types`.
+    pub without_type: Option<String>,
 }
 
 impl Default for SplitParams {
     fn default() -> Self {
-        Self { method: Method::Chronological, train: 0.6, validation: 0.2, seed: 42, first: 0.4, origins: 3, origin: 0 }
+        Self {
+            method: Method::Chronological,
+            train: 0.6,
+            validation: 0.2,
+            seed: 42,
+            first: 0.4,
+            origins: 3,
+            origin: 0,
+            without_type: None,
+        }
     }
 }
 
@@ -212,7 +228,19 @@ impl Stage for Split {
             Some(path) => read_labels(path, &ids)?,
             None => vec![None; ids.len()],
         };
-        let folds = self.params.folds(&labels);
+        let mut folds = self.params.folds(&labels);
+        if let Some(kind) = &self.params.without_type {
+            let types = read_types(cx.optional("types").context("`without_type` needs the input slot `types`")?)?;
+            let rows: Vec<usize> = (0..ids.len()).filter(|&row| types.get(ids[row]) == Some(kind)).collect();
+            if rows.is_empty() {
+                cx.warn(format!("no session is of type `{kind}`: nothing is left out"));
+            }
+            for row in rows {
+                if folds[row] != Fold::Test {
+                    folds[row] = Fold::Unused;
+                }
+            }
+        }
         let empty = |fold| !folds.contains(&fold);
         for fold in [Fold::Train, Fold::Validation, Fold::Test] {
             if empty(fold) {

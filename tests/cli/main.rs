@@ -15,6 +15,7 @@ mod interrupt;
 mod lineage;
 mod shapes;
 mod shipped;
+mod study;
 mod support;
 mod verify;
 mod watch;

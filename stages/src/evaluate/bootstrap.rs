@@ -57,24 +57,24 @@ impl Cells {
         Self { of, groups, flagged }
     }
 
-    /// Metrics of given counts per cell.
-    fn metrics(&self, counts: &[u32], beta: f64) -> Sample {
-        let (mut tp, mut fp, mut precisions, mut area) = (0u64, 0u64, 0.0, 0.0);
-        let mut at = (0u64, 0u64);
+    /// Metrics of given counts per cell (sums of weights: whole numbers, and exact, where every session counts once).
+    fn metrics(&self, counts: &[f64], beta: f64) -> Sample {
+        let (mut tp, mut fp, mut precisions, mut area) = (0.0, 0.0, 0.0, 0.0);
+        let mut at = (0.0, 0.0);
         for (group, cell) in counts.chunks_exact(2).enumerate() {
-            let (normal, anomalous) = (u64::from(cell[0]), u64::from(cell[1]));
-            area += normal as f64 * (tp as f64 + anomalous as f64 / 2.0);
+            let (normal, anomalous) = (cell[0], cell[1]);
+            area += normal * (tp + anomalous / 2.0);
             tp += anomalous;
             fp += normal;
-            if anomalous > 0 {
-                precisions += anomalous as f64 * tp as f64 / (tp + fp) as f64;
+            if anomalous > 0.0 {
+                precisions += anomalous * tp / (tp + fp);
             }
             if group + 1 == self.flagged {
                 at = (tp, fp);
             }
         }
-        let (hits, alarms) = (at.0 as f64, at.1 as f64);
-        let (positives, negatives) = (tp as f64, fp as f64);
+        let (hits, alarms) = at;
+        let (positives, negatives) = (tp, fp);
         let share = |part: f64, whole: f64| (whole > 0.0).then(|| part / whole);
         let f = |beta: f64| {
             let b = beta * beta;
@@ -107,12 +107,20 @@ pub(crate) struct Resampled {
     pub samples: Vec<Vec<Sample>>,
 }
 
-/// Computes the metrics of every model on the sessions and on `resamples` resamples of them. Call it inside the pool
-/// of the stage.
+/// Computes the metrics of every model on the sessions and on `resamples` resamples of them; a session counts `weights`
+/// times (empty: once) and is drawn as one. Call it inside the pool of the stage.
 ///
 /// # Panics
 /// Scores and labels differ in length.
-pub(crate) fn resample(members: &[Member<'_>], labels: &[bool], beta: f64, resamples: u32, seed: u64) -> Resampled {
+pub(crate) fn resample(
+    members: &[Member<'_>],
+    labels: &[bool],
+    weights: &[f64],
+    beta: f64,
+    resamples: u32,
+    seed: u64,
+) -> Resampled {
+    let weight = |i: usize| weights.get(i).copied().unwrap_or(1.0);
     let cells: Vec<Cells> = members
         .iter()
         .map(|member| {
@@ -123,8 +131,8 @@ pub(crate) fn resample(members: &[Member<'_>], labels: &[bool], beta: f64, resam
     let whole = cells
         .iter()
         .map(|cells| {
-            let mut counts = vec![0u32; 2 * cells.groups];
-            cells.of.iter().for_each(|&cell| counts[cell as usize] += 1);
+            let mut counts = vec![0.0; 2 * cells.groups];
+            cells.of.iter().enumerate().for_each(|(i, &cell)| counts[cell as usize] += weight(i));
             cells.metrics(&counts, beta)
         })
         .collect();
@@ -146,15 +154,15 @@ pub(crate) fn resample(members: &[Member<'_>], labels: &[bool], beta: f64, resam
         (0..resamples)
             .into_par_iter()
             .map_init(
-                || vec![0u32; starts[width]],
+                || vec![0.0; starts[width]],
                 |counts, number| {
                     let mut random = ChaCha8Rng::seed_from_u64(seed);
                     random.set_stream(u64::from(number));
-                    counts.fill(0);
+                    counts.fill(0.0);
                     for _ in 0..n {
-                        let i = random.random_range(0..n) as usize * width;
-                        for &cell in &table[i..i + width] {
-                            counts[cell as usize] += 1;
+                        let row = random.random_range(0..n) as usize;
+                        for &cell in &table[row * width..(row + 1) * width] {
+                            counts[cell as usize] += weight(row);
                         }
                     }
                     (0..width).map(|m| cells[m].metrics(&counts[starts[m]..starts[m + 1]], beta)).collect()
@@ -207,7 +215,7 @@ mod tests {
             let scores: Vec<f64> = rows.iter().map(|r| f64::from(r.0)).collect();
             let labels: Vec<bool> = rows.iter().map(|r| r.1).collect();
             let threshold = f64::from(cut) - 0.5;
-            let got = resample(&[Member { scores: &scores, threshold }], &labels, 1.5, 0, 1).whole[0];
+            let got = resample(&[Member { scores: &scores, threshold }], &labels, &[], 1.5, 0, 1).whole[0];
             let close = |a: Option<f64>, b: Option<f64>| match (a, b) {
                 (Some(a), Some(b)) => (a - b).abs() < 1e-12,
                 (a, b) => a == b,
@@ -224,6 +232,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_weight_counts_as_many_equal_sessions() {
+        let (scores, labels) = ([0.9, 0.8, 0.7, 0.1], [true, false, true, false]);
+        let one = |scores: &[f64], labels: &[bool], weights: &[f64]| {
+            resample(&[Member { scores, threshold: 0.5 }], labels, weights, 1.5, 0, 1).whole[0]
+        };
+        let repeated = one(
+            &[0.9, 0.8, 0.8, 0.8, 0.7, 0.1, 0.1, 0.1],
+            &[true, false, false, false, true, false, false, false],
+            &[],
+        );
+        assert_eq!(one(&scores, &labels, &[1.0, 3.0, 1.0, 3.0]), repeated);
+    }
+
     fn toy() -> (Vec<f64>, Vec<bool>) {
         let scores: Vec<f64> = (0..400).map(|i| f64::from(i * 37 % 100)).collect();
         let labels = scores.iter().enumerate().map(|(i, &s)| s > 80.0 && i % 3 > 0).collect();
@@ -235,7 +257,7 @@ mod tests {
         let (scores, labels) = toy();
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| resample(&[Member { scores: &scores, threshold: 85.0 }], &labels, 1.5, 64, 42).samples)
+            pool.install(|| resample(&[Member { scores: &scores, threshold: 85.0 }], &labels, &[], 1.5, 64, 42).samples)
         };
         assert_eq!(run(1), run(2));
     }
@@ -243,7 +265,7 @@ mod tests {
     #[test]
     fn an_interval_holds_the_value_and_has_about_the_right_width() {
         let (scores, labels) = toy();
-        let out = resample(&[Member { scores: &scores, threshold: 85.0 }], &labels, 1.5, 1000, 42);
+        let out = resample(&[Member { scores: &scores, threshold: 85.0 }], &labels, &[], 1.5, 1000, 42);
         let recall = out.whole[0].recall.unwrap();
         let [low, high] = interval(out.samples.iter().filter_map(|s| s[0].recall).collect()).unwrap();
         assert!(low < recall && recall < high);

@@ -75,6 +75,9 @@ pub struct Dataset {
     pub first: Option<String>,
     /// Start of the last session, RFC 3339.
     pub last: Option<String>,
+    /// How many sessions those scored stand for: rates and metrics count each as often. Null where each is one.
+    #[serde(default)]
+    pub population: Option<f64>,
 }
 
 /// Where log lines come from.
@@ -261,8 +264,8 @@ pub struct ThresholdChoice {
     pub ties: String,
 }
 
-/// Decisions against labels.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+/// Decisions against labels, in sessions scored (whatever they stand for).
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Confusion {
     /// Anomalous, flagged.
     pub tp: u64,
@@ -286,6 +289,12 @@ pub struct Calibration {
     pub realised: Option<f64>,
     /// `realised / intended`. Null when nothing was intended.
     pub ratio: Option<f64>,
+    /// Share of anomalous test sessions at or above the threshold. Null without any.
+    #[serde(default)]
+    pub recall: Option<f64>,
+    /// The same by type of anomaly; only for nominal rates.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub recall_by_type: BTreeMap<String, f64>,
 }
 
 /// How many alerts there are.

@@ -51,3 +51,23 @@ fn squashed_scores_are_bounded_and_keep_the_order() {
     // ln(1 + 6/2) = ln(1 + 3).
     assert_eq!(Squash::Ratio { scale: 2.0, cap: 3.0 }.at(6.0), 1.0);
 }
+
+#[test]
+fn the_margin_orders_what_the_regression_is_sure_of_and_nothing_else() {
+    let input = |name: &str, squash, weight| Input { name: name.to_owned(), squash, weight };
+    let inputs = vec![
+        input("lgbm", Squash::Margin { scale: 2.0 }, 1.0),
+        input("profile", Squash::Ratio { scale: 1.0, cap: 3.0 }, 12.0),
+    ];
+    let model =
+        |surplus| Model { rule: Rule::Logistic, why: String::new(), inputs: inputs.clone(), intercept: -6.0, surplus };
+    let (plain, with) = (model(0.0), model(2.0));
+    // Two sure sessions: the profile thinks a hair more of the one, the margin much more of the other.
+    let (far, near) = ([3.0, 2.9], [7.0, 2.8]);
+    assert!(plain.score(&far) > plain.score(&near) && with.score(&far) < with.score(&near));
+    // A margin alone is no surplus where nothing else speaks for an anomaly, and none below 0 takes anything away.
+    assert!((with.score(&[1.0, 0.0]) - plain.score(&[1.0, 0.0])).abs() < 0.05);
+    assert!((with.score(&[-7.0, 2.9]) - plain.score(&[-7.0, 2.9])).abs() < 1e-3);
+    let scores: Vec<f64> = (-80..80).map(|i| with.score(&[f64::from(i) / 10.0, 1.0])).collect();
+    assert!(scores.is_sorted(), "a higher margin never lowers the score");
+}

@@ -155,13 +155,14 @@ impl Distilled {
 fn library_parameters(p: &LightgbmParams) -> String {
     format!(
         "objective=binary metric=average_precision learning_rate={} num_leaves={} min_data_in_leaf={} lambda_l2={} \
-         feature_fraction={} max_bin={} seed={} deterministic=true force_row_wise=true num_threads=1 verbosity=-1 \
+         feature_fraction={} feature_fraction_bynode={} max_bin={} seed={} deterministic=true force_row_wise=true num_threads=1 verbosity=-1 \
          min_data_in_bin=1 feature_pre_filter=false boost_from_average=true",
         p.learning_rate,
         p.leaves,
         p.min_leaf,
         p.lambda,
         p.feature_fraction,
+        p.node_fraction,
         p.max_bin,
         p.seed % (1 << 31),
     )

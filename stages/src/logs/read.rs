@@ -46,6 +46,30 @@ pub struct LogReader {
     cuts: Option<Cuts>,
 }
 
+/// Whether the ending of a name says that the file is compressed.
+fn packed(path: &Path) -> bool {
+    matches!(path.extension().and_then(|e| e.to_str()), Some("gz" | "zst" | "zstd"))
+}
+
+/// Unpacks a file by the ending of its name.
+fn unpack(path: &Path, file: File) -> anyhow::Result<Box<dyn Read + Send>> {
+    if path.extension().is_some_and(|e| e == "gz") {
+        return Ok(Box::new(flate2::read::MultiGzDecoder::new(BufReader::with_capacity(1 << 18, file))));
+    }
+    let mut decoder = zstd::Decoder::new(file).with_context(|| format!("cannot unpack {}", path.display()))?;
+    decoder.window_log_max(31).with_context(|| format!("cannot unpack {}", path.display()))?;
+    Ok(Box::new(decoder))
+}
+
+/// Opens a file to be read from its beginning to its end; the ending of the name says how it is compressed.
+///
+/// # Errors
+/// The file cannot be opened, or its compression not be set up.
+pub fn open(path: &Path) -> anyhow::Result<Box<dyn Read + Send>> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    if packed(path) { unpack(path, file) } else { Ok(Box::new(BufReader::new(file))) }
+}
+
 impl LogReader {
     /// Opens a log; the ending of the name says how it is compressed.
     ///
@@ -62,21 +86,13 @@ impl LogReader {
     pub fn with_chunk(path: &Path, size: usize) -> anyhow::Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot open log {}", path.display()))?;
         let length = file.metadata().with_context(|| format!("cannot stat log {}", path.display()))?.len();
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
         let mut plain = None;
-        let source: Box<dyn Read + Send> = match extension {
-            "gz" => Box::new(flate2::read::MultiGzDecoder::new(BufReader::with_capacity(1 << 18, file))),
-            "zst" | "zstd" => {
-                let mut decoder =
-                    zstd::Decoder::new(file).with_context(|| format!("cannot unpack {}", path.display()))?;
-                decoder.window_log_max(31).with_context(|| format!("cannot unpack {}", path.display()))?;
-                Box::new(decoder)
-            }
-            _ => {
-                let watch = file.try_clone().with_context(|| format!("cannot read log {}", path.display()))?;
-                plain = Some((watch, length));
-                Box::new(file.take(length))
-            }
+        let source = if packed(path) {
+            unpack(path, file)?
+        } else {
+            let watch = file.try_clone().with_context(|| format!("cannot read log {}", path.display()))?;
+            plain = Some((watch, length));
+            Box::new(file.take(length))
         };
         Ok(Self { source, plain, offset: 0, rest: Vec::new(), size: size.max(1), end: None, cuts: None })
     }

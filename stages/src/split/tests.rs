@@ -98,3 +98,31 @@ fn wrong_parameters_are_named() {
     let paths: Vec<&str> = errors.iter().map(|e| e.path.as_str()).collect();
     assert_eq!(paths, ["validation", "origin"]);
 }
+
+#[test]
+fn a_type_left_out_stays_in_test_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let n = 10;
+    let sessions = Sessions {
+        ids: (0..n).map(|i| format!("s{i}")).collect(),
+        start: vec![0; n],
+        end: vec![0; n],
+        censored: vec![false; n],
+        offsets: (0..=n).collect(),
+        events: vec![3; n],
+        gaps: vec![0; n],
+        lines: vec![1; n],
+    };
+    let (s, t) = (dir.path().join("s.parquet"), dir.path().join("t.csv"));
+    sessions.write(&s).unwrap();
+    std::fs::write(&t, "session_id,type\ns1,odd\ns2,other\ns6,odd\ns9,odd\n").unwrap();
+    let inputs = [("sessions", "s", s.as_path()), ("types", "t", t.as_path())];
+    let made = run(&kind(), &json!({"without_type": "odd"}), &inputs, &["split"], 1).unwrap();
+    let frame = read_parquet(&made.path("split"), None).unwrap();
+    let folds: Vec<&str> = frame.column("fold").unwrap().str().unwrap().iter().flatten().collect();
+    assert_eq!(folds, ["train", "unused", "train", "train", "train", "train", "unused", "validation", "test", "test"]);
+    let unknown = run(&kind(), &json!({"without_type": "new"}), &inputs, &["split"], 1).unwrap();
+    assert_eq!(unknown.warnings, ["no session is of type `new`: nothing is left out"]);
+    let error = run(&kind(), &json!({"without_type": "odd"}), &inputs[..1], &["split"], 1).err().unwrap();
+    assert!(error.to_string().contains("needs the input slot `types`"));
+}

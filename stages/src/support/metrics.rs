@@ -95,13 +95,19 @@ pub struct Confusion {
 impl Confusion {
     /// Counts `score >= threshold` against the labels.
     pub fn at(scores: &[f64], labels: &[bool], threshold: f64) -> Self {
+        Self::weighted(scores, labels, &[], threshold)
+    }
+
+    /// As [`Confusion::at`], each score counted `weights` times (empty: once).
+    pub fn weighted(scores: &[f64], labels: &[bool], weights: &[f64], threshold: f64) -> Self {
         let mut c = Self::default();
-        for (&score, &label) in scores.iter().zip(labels) {
+        for (i, (&score, &label)) in scores.iter().zip(labels).enumerate() {
+            let weight = weights.get(i).copied().unwrap_or(1.0);
             match (score >= threshold, label) {
-                (true, true) => c.tp += 1.0,
-                (true, false) => c.fp += 1.0,
-                (false, false) => c.tn += 1.0,
-                (false, true) => c.fn_ += 1.0,
+                (true, true) => c.tp += weight,
+                (true, false) => c.fp += weight,
+                (false, false) => c.tn += weight,
+                (false, true) => c.fn_ += weight,
             }
         }
         c

@@ -86,6 +86,8 @@ pub struct ScoreTable {
     pub z_ae: Vec<Option<f64>>,
     /// Why a session stands out; empty when it does not.
     pub reason: Vec<String>,
+    /// How many sessions each stands for; empty: one.
+    pub weight: Vec<f64>,
     /// Raw scores, in the order of [`MODELS`].
     pub models: Vec<Model>,
 }
@@ -148,6 +150,10 @@ impl ScoreTable {
             p_lgbm: floats(frame, "p_lgbm", &ids)?,
             z_ae: floats(frame, "z_ae", &ids)?,
             reason: strings(frame, "reason")?.into_iter().map(Option::unwrap_or_default).collect(),
+            weight: match frame.column("weight") {
+                Ok(_) => complete(&floats(frame, "weight", &ids)?, "weight", &ids)?.unwrap_or_default(),
+                Err(_) => Vec::new(),
+            },
             fold,
             label,
             models,

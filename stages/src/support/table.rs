@@ -40,6 +40,16 @@ pub fn read_parquet(path: &Path, columns: Option<&[&str]>) -> anyhow::Result<Dat
     Ok(frame)
 }
 
+/// Returns which of some columns a Parquet file has, in the order given.
+///
+/// # Errors
+/// The file is missing or is not Parquet.
+pub fn present<'a>(path: &Path, columns: &[&'a str]) -> anyhow::Result<Vec<&'a str>> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let schema = ParquetReader::new(file).schema().with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(columns.iter().copied().filter(|name| schema.get(name).is_some()).collect())
+}
+
 /// Returns the values of a list column as (offsets, flat values): row i is `values[offsets[i]..offsets[i + 1]]`.
 ///
 /// # Errors

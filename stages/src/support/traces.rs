@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail, ensure};
 use polars::prelude::{DataFrame, DataType, Int64Type, StringChunked, TimeUnit, UInt32Type};
 
-use super::table::{lists, read_parquet};
+use super::table::{lists, present, read_parquet};
 
 /// All sessions of a table, in its order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,6 +28,10 @@ pub struct Traces {
     pub gaps: Vec<i64>,
     /// Still open at the end of the input.
     pub censored: Vec<bool>,
+    /// When each session is looked at, microseconds since 1970, UTC; empty: all at the end of the input.
+    pub until: Vec<i64>,
+    /// How many sessions each stands for; empty: one.
+    pub weights: Vec<f64>,
 }
 
 /// One session: its events in order and the gap in milliseconds before each.
@@ -39,7 +43,7 @@ pub struct Trace<'a> {
     pub gaps: &'a [i64],
     /// Still open at the end of the input.
     pub censored: bool,
-    /// Milliseconds between the last event of the session and the last event of the input.
+    /// Milliseconds between the last event of the session and the last event of the input (or when it is looked at).
     pub silence: i64,
 }
 
@@ -47,12 +51,17 @@ impl Traces {
     /// Columns that [`Traces::from_frame`] needs.
     pub const COLUMNS: [&'static str; 6] = ["session_id", "start", "end", "events", "gaps", "censored"];
 
+    /// Columns that a table may have.
+    pub const OPTIONAL: [&'static str; 2] = ["until", "weight"];
+
     /// Reads a sessions table.
     ///
     /// # Errors
     /// The file is missing or has other columns or types.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let frame = read_parquet(path, Some(&Self::COLUMNS))?;
+        let mut columns = Self::COLUMNS.to_vec();
+        columns.extend(present(path, &Self::OPTIONAL)?);
+        let frame = read_parquet(path, Some(&columns))?;
         Self::from_frame(&frame).with_context(|| format!("{} is not a sessions table", path.display()))
     }
 
@@ -74,6 +83,15 @@ impl Traces {
                 .iter()
                 .map(|v| v.context("null in column `censored`"))
                 .collect::<anyhow::Result<_>>()?,
+            until: if frame.column("until").is_ok() { times(frame, "until")? } else { Vec::new() },
+            weights: match frame.column("weight") {
+                Ok(column) => column
+                    .f64()?
+                    .iter()
+                    .map(|w| w.filter(|w| w.is_finite() && *w > 0.0).context("a `weight` is not above 0"))
+                    .collect::<anyhow::Result<_>>()?,
+                Err(_) => Vec::new(),
+            },
             offsets,
             events,
             gaps,
@@ -126,6 +144,7 @@ impl Traces {
     /// There is no such row.
     pub fn trace(&self, row: usize, horizon: i64) -> Trace<'_> {
         let range = self.offsets[row]..self.offsets[row + 1];
+        let horizon = self.until.get(row).copied().unwrap_or(horizon);
         Trace {
             events: &self.events[range.clone()],
             gaps: &self.gaps[range],
