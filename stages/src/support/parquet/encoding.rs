@@ -258,24 +258,24 @@ pub fn numbers(values: &[u32], size: usize, out: &mut Vec<u8>) {
     out.truncate(end);
 }
 
-/// Decodes [`numbers`].
+/// Decodes `count` [`numbers`] and puts them into `values`, which is empty.
 ///
 /// # Errors
 /// The bytes end early.
-pub fn take_numbers(from: &[u8], count: usize, mut value: impl FnMut(u32)) -> anyhow::Result<()> {
+pub fn take_numbers(from: &[u8], count: usize, values: &mut Vec<u32>) -> anyhow::Result<()> {
     let (&width, mut from) = from.split_first().context("numbers are cut off")?;
     let width = u32::from(width);
+    anyhow::ensure!(width <= 32, "numbers of {width} bits");
     let run = take_varint(&mut from)?;
     if run & 1 == 0 {
         let mut first = [0; 4];
         let bytes = from.get(..width.div_ceil(8) as usize).context("numbers are cut off")?;
         first[..bytes.len()].copy_from_slice(bytes);
-        for _ in 0..count {
-            value(u32::from_le_bytes(first));
-        }
+        values.resize(count, u32::from_le_bytes(first));
         return Ok(());
     }
-    let mut values = [0; MINI];
+    values.reserve_exact(count.next_multiple_of(MINI));
+    let mut some = [0; MINI];
     let mut last = [0; 4 * MINI];
     let bytes = width as usize * 4;
     for start in (0..count).step_by(MINI) {
@@ -288,11 +288,10 @@ pub fn take_numbers(from: &[u8], count: usize, mut value: impl FnMut(u32)) -> an
                 &last[..bytes]
             }
         };
-        unpack_32(width, packed, &mut values);
-        for &v in &values[..MINI.min(count - start)] {
-            value(v);
-        }
+        unpack_32(width, packed, &mut some);
+        values.extend_from_slice(&some);
     }
+    values.truncate(count);
     Ok(())
 }
 
@@ -416,7 +415,7 @@ mod tests {
             let mut out = Vec::new();
             numbers(&values, size as usize, &mut out);
             let mut back = Vec::new();
-            take_numbers(&out, values.len(), |v| back.push(v)).unwrap();
+            take_numbers(&out, values.len(), &mut back).unwrap();
             prop_assert_eq!(back, values);
         }
 

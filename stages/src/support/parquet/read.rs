@@ -74,30 +74,25 @@ impl Data {
     /// # Errors
     /// The page is damaged, or `change` fails.
     pub fn changed(&self, change: impl Fn(u32) -> anyhow::Result<u32>) -> anyhow::Result<Vec<u32>> {
-        self.changed_from(&self.bytes, self.count, change)
-    }
-
-    fn changed_from(
-        &self,
-        bytes: &[u8],
-        count: usize,
-        change: impl Fn(u32) -> anyhow::Result<u32>,
-    ) -> anyhow::Result<Vec<u32>> {
         let dictionary = self.dictionary().into_iter().map(change).collect::<anyhow::Result<Vec<u32>>>()?;
-        let (mut values, mut wrong) = (Vec::with_capacity(count), false);
-        take_numbers(bytes, count, |n| match dictionary.get(n as usize) {
-            Some(&value) => values.push(value),
-            None => wrong = true,
-        })?;
+        let mut values = Vec::new();
+        take_numbers(&self.bytes, self.count, &mut values)?;
+        let mut wrong = false;
+        for value in &mut values {
+            match dictionary.get(*value as usize) {
+                Some(&changed) => *value = changed,
+                None => wrong = true,
+            }
+        }
         anyhow::ensure!(!wrong, "a number is not in its dictionary");
         Ok(values)
     }
 
-    /// Returns lists of numbers, `change`d in the dictionary: where each row ends, and the numbers.
+    /// Returns lists of numbers of a dictionary: where each row ends, places in the dictionary, and that.
     ///
     /// # Errors
-    /// As [`Data::changed`].
-    pub fn lists(&self, change: impl Fn(u32) -> anyhow::Result<u32>) -> anyhow::Result<(Vec<u32>, Vec<u32>)> {
+    /// The page is damaged.
+    pub fn lists(&self) -> anyhow::Result<(Vec<u32>, Vec<u32>, Vec<u32>)> {
         let mut bytes = &self.bytes[..];
         let (again, there) = (take_levels(&mut bytes)?, take_levels(&mut bytes)?);
         let mut ends = Vec::with_capacity(self.count);
@@ -116,7 +111,11 @@ impl Data {
                 ends.push(values);
             }
         }
-        Ok((ends, self.changed_from(bytes, values as usize, change)?))
+        let (dictionary, mut numbers) = (self.dictionary(), Vec::new());
+        take_numbers(bytes, values as usize, &mut numbers)?;
+        let most = numbers.iter().copied().max().unwrap_or(0) as usize;
+        anyhow::ensure!(numbers.is_empty() || most < dictionary.len(), "a number is not in its dictionary");
+        Ok((ends, numbers, dictionary))
     }
 
     /// Calls `value` with each text of a column of one text a row.
