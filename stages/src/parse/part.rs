@@ -81,7 +81,7 @@ fn values(rows: &Rows) -> anyhow::Result<Page> {
     let texts = &rows.texts;
     let page = Page::of_dictionary(Some(&lists), &rows.values, texts.count as usize);
     if !texts.odd {
-        return page.with_dictionary(texts.count as usize, &texts.bytes).compressed();
+        return page.compressed_with(texts.count as usize, &texts.bytes);
     }
     let mut readable = Vec::with_capacity(texts.count as usize);
     texts.each(|bytes| readable.push(text(bytes)));

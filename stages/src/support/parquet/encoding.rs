@@ -246,6 +246,7 @@ pub fn numbers(values: &[u32], size: usize, out: &mut Vec<u8>) {
     let groups = values.len().div_ceil(8);
     varint((groups as u64) << 1 | 1, out);
     let end = out.len() + groups * width as usize;
+    out.reserve(groups.next_multiple_of(4) * width as usize);
     let (whole, rest) = values.as_chunks::<MINI>();
     for values in whole {
         pack_32(width, values, out);

@@ -1,5 +1,7 @@
 //! A column of a row group, encoded and maybe compressed.
 
+use std::cell::RefCell;
+
 use super::encoding::{Bits, delta_start, deltas, numbers};
 use super::{DELTA, DELTA_LENGTH, DICTIONARY, LZ4, PLAIN};
 
@@ -22,21 +24,22 @@ pub struct Page {
 #[derive(Clone, Debug, Default)]
 pub struct Lists {
     again: Bits,
+    /// Nothing as long as there is no empty list.
     there: Bits,
 }
 
 impl Lists {
     /// Adds a row with `count` values.
     pub fn push(&mut self, count: usize) {
-        if count < 32 {
-            let values = count.max(1) as u32;
-            let ones = (1u64 << values) - 1;
-            self.again.push_bits(ones & !1, values);
-            self.there.push_bits(if count == 0 { 0 } else { ones }, values);
+        if count == 0 {
+            self.there.push_all(true, self.again.count() - self.there.count());
+            self.there.push(false);
+            self.again.push(false);
+        } else if count < 32 {
+            self.again.push_bits(((1u64 << count) - 1) & !1, count as u32);
         } else {
             self.push(31);
             self.again.push_all(true, count - 31);
-            self.there.push_all(true, count - 31);
         }
     }
 
@@ -53,9 +56,11 @@ impl Lists {
 
     fn begin(&self, page: &mut Page) {
         page.count = self.again.count();
-        page.nulls = page.count - self.there.ones();
+        page.nulls = self.there.count() - self.there.ones();
         self.again.write(&mut page.bytes);
-        self.there.write(&mut page.bytes);
+        let mut there = self.there.clone();
+        there.push_all(true, page.count - there.count());
+        there.write(&mut page.bytes);
     }
 }
 
@@ -99,7 +104,11 @@ impl Page {
     /// Encodes numbers of which some lack.
     pub fn of_optional(values: &[i64], none: i64) -> Self {
         let mut there = Bits::default();
-        values.iter().for_each(|&v| there.push(v != none));
+        if values.contains(&none) {
+            values.iter().for_each(|&v| there.push(v != none));
+        } else {
+            there.push_all(true, values.len());
+        }
         let mut page = Self::of(DELTA, None, values.len());
         there.write(&mut page.bytes);
         page.nulls = values.len() - there.ones();
@@ -160,10 +169,16 @@ impl Page {
         page.done()
     }
 
-    /// Gives the dictionary: strings, each with its length before it (four bytes, the lowest first).
-    pub fn with_dictionary(mut self, count: usize, texts: &[u8]) -> Self {
-        self.dictionary = Some(Dictionary { count, length: texts.len(), bytes: texts.to_vec() });
-        self
+    /// Gives the dictionary, strings, each with its length before it (four bytes, the lowest first), and compresses it
+    /// and the page.
+    ///
+    /// # Errors
+    /// As [`Page::compressed`].
+    pub fn compressed_with(mut self, count: usize, texts: &[u8]) -> anyhow::Result<Self> {
+        let dictionary = Dictionary { count, length: texts.len(), bytes: packed(texts)? };
+        self = self.compressed()?;
+        self.dictionary = Some(dictionary);
+        Ok(self)
     }
 
     /// Compresses the page and its dictionary by LZ4, quickly.
@@ -182,10 +197,13 @@ impl Page {
 
 fn packed(bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
     use lz4::block::{CompressionMode, compress_bound, compress_to_buffer};
-    let mut packed = vec![0; compress_bound(bytes.len())?];
-    let length = compress_to_buffer(bytes, Some(CompressionMode::FAST(ACCELERATION)), false, &mut packed)?;
-    packed.truncate(length);
-    Ok(packed)
+    thread_local!(static PACKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+    PACKED.with_borrow_mut(|packed| {
+        let most = compress_bound(bytes.len())?;
+        packed.resize(most.max(packed.len()), 0);
+        let length = compress_to_buffer(bytes, Some(CompressionMode::FAST(ACCELERATION)), false, packed)?;
+        Ok(packed[..length].to_vec())
+    })
 }
 
 /// The dictionary of a page.
