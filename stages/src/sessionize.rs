@@ -215,7 +215,7 @@ fn sessionize(
     let encode = |sessions: Sessions| sessions.encoded(templates.len());
     let mut about = group(&events, &sources, rules, &cx.scratch, encode, |encoded| {
         check()?;
-        out.write(&encoded)
+        out.write(encoded)
     })?;
     out.finish()?;
     about.simulated = summary.simulated;

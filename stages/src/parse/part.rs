@@ -121,7 +121,7 @@ impl PartWriter {
             draft.sessions.with_numbers(&rows.numbers.session),
         ];
         let pages: Vec<Page> = pages.into_iter().chain(draft.parameters).collect();
-        self.rows.write(count, &pages)
+        self.rows.write(count, pages)
     }
 
     /// Completes the rows and writes the strings behind their numbers.
@@ -139,7 +139,7 @@ impl PartWriter {
                 bytes.extend_from_slice(text(&key).as_bytes());
                 ends.push(u32::try_from(bytes.len()).context("session keys of more than 4 GB")?);
             }
-            out.write(to - from, &[Page::of_texts(None, &ends, &bytes)])?;
+            out.write(to - from, vec![Page::of_texts(None, &ends, &bytes)])?;
         }
         out.finish()?;
         write_templates(&self.folder.join(TEMPLATES), tables, given)

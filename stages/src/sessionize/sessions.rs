@@ -85,7 +85,7 @@ impl Sessions {
     pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
         let templates = self.events.iter().max().map_or(0, |most| most + 1);
         let mut out = SessionWriter::create(path)?;
-        out.write(&self.encoded(templates as usize)?)?;
+        out.write(self.encoded(templates as usize)?)?;
         out.finish()
     }
 
@@ -148,8 +148,8 @@ impl SessionWriter {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(super) fn write(&mut self, group: &Encoded) -> anyhow::Result<()> {
-        self.out.write(group.rows, &group.pages)
+    pub(super) fn write(&mut self, group: Encoded) -> anyhow::Result<()> {
+        self.out.write(group.rows, group.pages)
     }
 
     /// Completes the file.

@@ -320,7 +320,7 @@ fn spilling_to_files_changes_no_byte() {
         let about = pool.install(|| {
             let mut out = SessionWriter::create(&path).unwrap();
             let encode = |sessions: Sessions| sessions.encoded(1);
-            let about = group(&events, &sources, &rules, dir.path(), encode, |group| out.write(&group)).unwrap();
+            let about = group(&events, &sources, &rules, dir.path(), encode, |group| out.write(group)).unwrap();
             out.finish().unwrap();
             about
         });

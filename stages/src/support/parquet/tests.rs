@@ -50,7 +50,7 @@ fn any_reader_reads_what_is_written_and_so_does_this_one() {
         let gaps: Vec<i64> = sessions.iter().map(|&s| i64::from(s) * 1000 - 5).collect();
         let dictionary: Vec<u32> = (0..900).map(|i| i * 3).collect();
         let flags: Vec<bool> = (0..rows).map(|i| i % 3 == 0).collect();
-        let pages = [
+        let pages = vec![
             Page::of_numbers(None, line.iter().copied()),
             Page::of_optional(&time, i64::MIN),
             Page::of_dictionary(None, &level, 2).with_texts(["INFO", "WARN"]),
@@ -63,7 +63,7 @@ fn any_reader_reads_what_is_written_and_so_does_this_one() {
             Page::of_numbers(Some(&lists), gaps.iter().copied()),
             Page::of_numbers(Some(&lists), sessions.iter().map(|&s| i64::from(s) + 1)),
         ];
-        writer.write(rows, &pages).unwrap();
+        writer.write(rows, pages).unwrap();
     }
     writer.finish().unwrap();
 
