@@ -381,12 +381,12 @@ impl Parse {
             let mut writer = PartWriter::start(&folder, self.params.parameters)?;
             years.start(logical, &mut parser.entries);
             let compressed = path.extension().is_some_and(|e| e == "gz" || e == "zst" || e == "zstd");
-            let hand_on = |rows: Rows, draft: Draft, _: &FileTables| {
+            let hand_on = |rows: &mut Rows, draft: Draft, _: &FileTables| {
                 cx.check_cancelled()?;
                 if !compressed {
                     cx.progress(done + rows.start, total, "bytes");
                 }
-                writer.write(&rows, draft)
+                writer.write(rows, draft)
             };
             let (parameters, settled) = (self.params.parameters, parser.entries.years.is_none());
             let (tables, end) = LogReader::open(path)

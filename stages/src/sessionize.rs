@@ -11,6 +11,8 @@
 
 mod build;
 mod input;
+mod packed;
+mod sessions;
 
 use std::path::Path;
 
@@ -20,9 +22,10 @@ use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use build::Sessions;
-use build::{EVENTS, Rules, SessionWriter, group};
+use build::{EVENTS, Rules, group};
 pub use input::{LogSessions, sessions_from_logs};
+use sessions::SessionWriter;
+pub use sessions::Sessions;
 
 use crate::parse::{read_parts, summary_of};
 use crate::templates::{Template, read_map, read_templates};
@@ -208,10 +211,11 @@ fn sessionize(
     let map = read_map(cx.input("map")?)?;
     let check = || cx.check_cancelled();
     let (events, sources) = input::Events::open(&parts, map, templates, &check)?;
-    let mut out = SessionWriter::create(cx.output("sessions")?, templates.len())?;
-    let mut about = group(&events, &sources, rules, &cx.scratch, &mut |made| {
+    let mut out = SessionWriter::create(cx.output("sessions")?)?;
+    let encode = |sessions: Sessions| sessions.encoded(templates.len());
+    let mut about = group(&events, &sources, rules, &cx.scratch, encode, |encoded| {
         check()?;
-        out.write(&made)
+        out.write(encoded)
     })?;
     out.finish()?;
     about.simulated = summary.simulated;

@@ -173,7 +173,7 @@ mod tests {
                     parser,
                     |_| Ok(()),
                     |rows, (), _| {
-                        parts.push(rows);
+                        parts.push(std::mem::take(rows));
                         Ok(())
                     },
                 )

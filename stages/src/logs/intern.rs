@@ -79,6 +79,14 @@ impl Interner {
         (0..self.len() as u32).map(|n| self.get(n))
     }
 
+    /// Forgets all items and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.hashes.clear();
+        self.slots.fill(0);
+    }
+
     fn grow(&mut self) {
         let size = (self.slots.len() * 2).max(16);
         self.slots.clear();

@@ -91,6 +91,25 @@ impl Keys {
         number
     }
 
+    /// As [`Keys::number_of`], of many values: what memory holds of some is asked for at once, not one after the other.
+    fn numbers_of(&mut self, values: &[i64]) -> Vec<u32> {
+        const SOME: usize = 32;
+        let mut numbers = Vec::with_capacity(values.len());
+        for values in values.chunks(SOME) {
+            let (mut guesses, mut found) = ([0; SOME], [0; SOME]);
+            for (guess, &value) in guesses.iter_mut().zip(values) {
+                *guess = self.slots.get(self.slot(value)).copied().unwrap_or(0);
+            }
+            for (found, guess) in found.iter_mut().zip(guesses) {
+                *found = self.items.get((guess as usize).wrapping_sub(1)).copied().unwrap_or(0);
+            }
+            for ((&value, guess), found) in values.iter().zip(guesses).zip(found) {
+                numbers.push(if guess > 0 && found == value { guess - 1 } else { self.number_of(value) });
+            }
+        }
+        numbers
+    }
+
     #[inline]
     fn slot(&self, value: i64) -> usize {
         let mixed = (value as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -140,6 +159,15 @@ impl Keys {
         !self.text_numbers.is_empty() && self.text_numbers.binary_search(&number).is_ok()
     }
 
+    /// Forgets all keys and keeps the memory.
+    pub fn clear(&mut self) {
+        self.prefix = None;
+        self.items.clear();
+        self.texts.clear();
+        self.text_numbers.clear();
+        self.slots.fill(0);
+    }
+
     /// Forgets how keys are found: those that are there keep their numbers, and no more are added.
     pub fn freeze(&mut self) {
         self.slots = Vec::new();
@@ -165,6 +193,9 @@ impl Keys {
             Some(prefix) => self.is_prefix(prefix),
             None => false,
         };
+        if alike && from.text_numbers.is_empty() {
+            return self.numbers_of(&from.items);
+        }
         let number = |n: u32| {
             if alike && !from.is_text(n) { self.number_of(from.items[n as usize]) } else { self.number(&from.get(n)) }
         };

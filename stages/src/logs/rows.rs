@@ -113,7 +113,7 @@ pub struct Rows {
     pub value_ends: Vec<u32>,
     /// What the values are.
     pub texts: Texts,
-    /// The strings behind the numbers, until [`FileTables::adopt`] takes them.
+    /// The strings behind the numbers.
     pub names: Names,
     /// What the numbers are in the file, from then on.
     pub numbers: Numbers,
@@ -131,6 +131,8 @@ pub struct Texts {
     pub odd: bool,
     /// Number and place of the last text with this hash.
     recent: Vec<(u32, u32)>,
+    /// By session number: which text its key is, if it is one.
+    of_session: Vec<u32>,
 }
 
 /// Texts that are remembered to be found again; a power of two.
@@ -141,18 +143,37 @@ impl Texts {
     #[inline]
     fn push(&mut self, bytes: &[u8], start: usize, end: usize) -> u32 {
         let length = end - start;
-        self.bytes.extend_from_slice(&(length as u32).to_le_bytes());
+        let before = (length as u32).to_le_bytes();
         // Short ones by one copy of a fixed size.
-        match bytes.get(start..start + 32) {
+        match bytes.get(start..).and_then(<[u8]>::first_chunk::<32>) {
             Some(block) if length <= 32 => {
-                let end = self.bytes.len() + length;
-                self.bytes.extend_from_slice(block);
+                let mut item = [0; 36];
+                item[..4].copy_from_slice(&before);
+                item[4..].copy_from_slice(block);
+                let end = self.bytes.len() + 4 + length;
+                self.bytes.extend_from_slice(&item);
                 self.bytes.truncate(end);
             }
-            _ => self.bytes.extend_from_slice(&bytes[start..end]),
+            _ => {
+                self.bytes.extend_from_slice(&before);
+                self.bytes.extend_from_slice(&bytes[start..end]);
+            }
         }
         self.count += 1;
         self.count - 1
+    }
+
+    /// Adds `bytes[start..end]`, the key of a session, or finds it.
+    #[inline]
+    fn number_of_session(&mut self, session: u32, bytes: &[u8], start: usize, end: usize) -> u32 {
+        let session = session as usize;
+        if self.of_session.len() <= session {
+            self.of_session.resize(session + 1, u32::MAX);
+        }
+        if self.of_session[session] == u32::MAX {
+            self.of_session[session] = self.push(bytes, start, end);
+        }
+        self.of_session[session]
     }
 
     /// Adds `bytes[start..end]`, or finds it if it was there not long ago.
@@ -170,9 +191,15 @@ impl Texts {
         let hash = (first ^ last.rotate_left(23) ^ length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
         let (number, at) = self.recent[hash as usize];
         if number != u32::MAX {
-            let at = at as usize;
-            let known = self.bytes.get(at..at + 4 + length);
-            if known.is_some_and(|k| k[..4] == (length as u32).to_le_bytes() && k[4..] == bytes[start..end]) {
+            let at = at as usize + 4;
+            let known = self.bytes.get(at - 4..).and_then(<[u8]>::first_chunk::<4>);
+            let same = known == Some(&(length as u32).to_le_bytes())
+                && match length {
+                    0..8 => load(&self.bytes, at) & !(u64::MAX << (8 * length)) == first,
+                    8..=16 => load(&self.bytes, at) == first && load(&self.bytes, at + length - 8) == last,
+                    _ => self.bytes[at..at + length] == bytes[start..end],
+                };
+            if same {
                 return number;
             }
         }
@@ -180,6 +207,13 @@ impl Texts {
         let number = self.push(bytes, start, end);
         self.recent[hash as usize] = (number, at);
         number
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        (self.count, self.odd) = (0, false);
+        self.recent.fill((u32::MAX, 0));
+        self.of_session.clear();
     }
 
     /// Calls `each` with every text.
@@ -204,8 +238,6 @@ struct Memory {
     apart: Vec<u8>,
     /// Session numbers of the blocks of a message.
     blocks: Vec<u32>,
-    /// By session number: which text its key is, if it is one.
-    text_of_session: Vec<u32>,
     /// Where the entry starts that the next line may continue: the last row.
     entry: Option<usize>,
 }
@@ -222,8 +254,16 @@ struct Line {
 impl LineParser {
     /// Parses the lines of a chunk; numbers are the chunk's own.
     pub fn parse(&self, chunk: &Chunk) -> Rows {
+        let mut rows = Rows::default();
+        self.parse_into(chunk, &mut rows);
+        rows
+    }
+
+    /// As [`LineParser::parse`], into rows whose memory is used again.
+    pub fn parse_into(&self, chunk: &Chunk, rows: &mut Rows) {
         let bytes = &chunk.bytes;
-        let mut rows = Rows { start: chunk.offset, ..Rows::default() };
+        rows.clear();
+        rows.start = chunk.offset;
         let guess = bytes.len() / 100 + 1;
         rows.time.reserve(guess);
         for column in [
@@ -251,7 +291,6 @@ impl LineParser {
             apart: Vec::new(),
             entry: None,
             blocks: Vec::new(),
-            text_of_session: Vec::new(),
         };
         // Where an expression says what continues an entry, every line is asked first.
         let quick = matches!(self.format, LineFormat::Hdfs) && !matches!(self.entries.multiline, Multiline::Start(_));
@@ -267,15 +306,14 @@ impl LineParser {
             let known = if quick && stop - from <= MOST { memory.heads.find(bytes, from, stop) } else { None };
             let found = match known {
                 Some(head) => Some((head, Some(stop))),
-                None => self.head(bytes, line, &mut rows, &mut memory),
+                None => self.head(bytes, line, rows, &mut memory),
             };
             if let Some((head, end)) = found {
                 memory.entry = Some(start);
-                self.message(bytes, line, (head, end), &mut rows, &mut memory);
+                self.message(bytes, line, (head, end), rows, &mut memory);
             }
             (start, from) = (end + 1, end + 1);
         }
-        rows
     }
 
     /// Reads what stands before the message, and where the message ends; if it is no piece of the line, it is put apart.
@@ -350,7 +388,7 @@ impl LineParser {
         rows.component.push(head.component);
 
         let line = &bytes[from..stop];
-        let Memory { shapes, found, form, apart, blocks, text_of_session, .. } = memory;
+        let Memory { shapes, found, form, apart, blocks, .. } = memory;
         let (bytes, place) = match end {
             Some(end) => (bytes, (head.message, end)),
             None => (&apart[..], (0, apart.len())),
@@ -389,14 +427,7 @@ impl LineParser {
                         continue;
                     };
                     // A block that is a session key is known by its number.
-                    if text_of_session.len() <= session as usize {
-                        text_of_session.resize(session as usize + 1, u32::MAX);
-                    }
-                    let known = &mut text_of_session[session as usize];
-                    if *known == u32::MAX {
-                        *known = texts.push(bytes, start, end);
-                    }
-                    values.push(*known);
+                    values.push(texts.number_of_session(session, bytes, start, end));
                 }
             }
         } else {
@@ -447,7 +478,45 @@ impl LineParser {
     }
 }
 
+impl Names {
+    fn clear(&mut self) {
+        self.levels.clear();
+        self.components.clear();
+        self.forms.clear();
+        self.sessions.clear();
+        self.uses.clear();
+    }
+}
+
 impl Rows {
+    /// Forgets all and keeps the memory.
+    fn clear(&mut self) {
+        let before = std::mem::take(self);
+        let emptied = |mut column: Vec<u32>| {
+            column.clear();
+            column
+        };
+        let (mut time, mut texts, mut names) = (before.time, before.texts, before.names);
+        time.clear();
+        texts.clear();
+        names.clear();
+        *self = Self {
+            line: emptied(before.line),
+            offset: emptied(before.offset),
+            time,
+            level: emptied(before.level),
+            component: emptied(before.component),
+            form: emptied(before.form),
+            sessions: emptied(before.sessions),
+            session_ends: emptied(before.session_ends),
+            values: emptied(before.values),
+            value_ends: emptied(before.value_ends),
+            texts,
+            names,
+            ..Self::default()
+        };
+    }
+
     fn reject(&mut self, line: &[u8], why: &'static str) {
         self.rejected += 1;
         if self.samples.len() < SAMPLES {
@@ -502,7 +571,6 @@ impl FileTables {
     pub fn adopt(&mut self, rows: &mut Rows) {
         let form = merge(&mut self.names.forms, &rows.names.forms);
         let session = self.names.sessions.merge(&rows.names.sessions);
-        (rows.names.forms, rows.names.sessions) = (Interner::default(), Keys::default());
         for (local, mut form_use) in std::mem::take(&mut rows.names.uses).into_iter().enumerate() {
             form_use.first_line += self.lines;
             match self.names.uses.get_mut(form[local] as usize) {

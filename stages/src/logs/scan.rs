@@ -1,11 +1,14 @@
 //! One log file from bytes to rows: chunks are parsed in parallel, and handed on in file order.
 
 use std::path::Path;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::entries::{Cuts, Order};
+use super::intern::Interner;
+use super::keys::Keys;
 use super::read::{Chunk, End, LogReader};
 use super::rows::{FileTables, LineParser, Rows};
+use crate::support::turns::lock;
 
 /// Parses a file. `rows` is called with the rows of each chunk, in file order, and with the tables of the file so far.
 /// Works on as many threads as the rayon pool it is called from has.
@@ -17,7 +20,16 @@ pub fn scan_log(
     parser: &LineParser,
     mut rows: impl FnMut(Rows, &FileTables) -> anyhow::Result<()> + Send,
 ) -> anyhow::Result<(FileTables, End)> {
-    scan(LogReader::open(path)?, parser, |_| Ok(()), |parsed, (), tables| rows(parsed, tables))
+    scan(
+        LogReader::open(path)?,
+        parser,
+        |_| Ok(()),
+        |parsed, (), tables| {
+            let mut parsed = std::mem::take(parsed);
+            (parsed.names.forms, parsed.names.sessions) = (Interner::default(), Keys::default());
+            rows(parsed, tables)
+        },
+    )
 }
 
 /// What the threads share: chunks are read one after the other, and handed on in the same order.
@@ -29,7 +41,8 @@ struct Turn<F> {
 }
 
 /// As [`scan_log`], from a reader. `prepare` is called on the thread that parsed a chunk, in no order, and before
-/// [`FileTables::adopt`] settles times; what it makes is handed on with the rows.
+/// [`FileTables::adopt`] settles times; what it makes is handed on with the rows, whose memory is used again unless they
+/// are taken.
 ///
 /// # Errors
 /// As [`scan_log`], or `prepare` fails.
@@ -37,14 +50,14 @@ pub fn scan<T>(
     mut reader: LogReader,
     parser: &LineParser,
     prepare: impl Fn(&Rows) -> anyhow::Result<T> + Sync,
-    mut hand_on: impl FnMut(Rows, T, &FileTables) -> anyhow::Result<()> + Send,
+    mut hand_on: impl FnMut(&mut Rows, T, &FileTables) -> anyhow::Result<()> + Send,
 ) -> anyhow::Result<(FileTables, End)> {
     let threads = rayon::current_num_threads();
     reader.cut_at(Cuts::new(parser));
     let tables = FileTables { order: Order::new(&parser.entries), ..FileTables::default() };
     let reader = Mutex::new((0, reader, Vec::<Vec<u8>>::new()));
     let turn = Mutex::new(Turn { next: 0, tables, hand_on: &mut hand_on, failed: None });
-    let moved = Condvar::new();
+    let (moved, spare) = (Condvar::new(), Mutex::new(Vec::<Rows>::new()));
     let read = || -> anyhow::Result<Option<(usize, Chunk)>> {
         let mut reader = lock(&reader);
         let (number, reader, spare) = &mut *reader;
@@ -63,7 +76,8 @@ pub fn scan<T>(
                 Ok(None) => return,
                 Err(error) => return fail(error),
             };
-            let mut rows = parser.parse(&chunk);
+            let mut rows = lock(&spare).pop().unwrap_or_default();
+            parser.parse_into(&chunk, &mut rows);
             lock(&reader).2.push(chunk.bytes);
             let prepared = match prepare(&rows) {
                 Ok(prepared) => prepared,
@@ -78,12 +92,13 @@ pub fn scan<T>(
             }
             now.tables.adopt(&mut rows);
             let Turn { hand_on, tables, .. } = &mut *now;
-            if let Err(error) = hand_on(rows, prepared, tables) {
+            if let Err(error) = hand_on(&mut rows, prepared, tables) {
                 now.failed = Some(error);
             }
             now.next += 1;
             drop(now);
             moved.notify_all();
+            lock(&spare).push(rows);
         }
     };
     std::thread::scope(|scope| {
@@ -97,8 +112,4 @@ pub fn scan<T>(
         Some(error) => Err(error),
         None => Ok((turn.tables, lock(&reader).1.end())),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -28,12 +28,13 @@ enum Wild {
     Number,
 }
 
-/// Literal bytes, with the first eight as a number.
+/// Literal bytes, with the first eight and the last eight as numbers.
 #[derive(Clone, Debug, Default)]
 struct Literal {
     bytes: Vec<u8>,
     first: u64,
     mask: u64,
+    last: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -158,13 +159,18 @@ fn list(bytes: &[u8], from: usize, component: u32) -> usize {
 impl Literal {
     fn of(bytes: Vec<u8>) -> Self {
         let mask = if bytes.len() >= 8 { u64::MAX } else { (1 << (8 * bytes.len())) - 1 };
-        Self { first: load(&bytes, 0), mask, bytes }
+        Self { first: load(&bytes, 0), mask, last: load(&bytes, bytes.len().saturating_sub(8)), bytes }
     }
 
     #[inline]
     fn is_at(&self, bytes: &[u8], at: usize) -> bool {
-        (load(bytes, at) ^ self.first) & self.mask == 0
-            && (self.bytes.len() <= 8 || bytes.get(at..at + self.bytes.len()) == Some(&self.bytes))
+        if (load(bytes, at) ^ self.first) & self.mask != 0 {
+            return false;
+        }
+        let length = self.bytes.len();
+        length <= 8
+            || load(bytes, at + length - 8) == self.last
+                && (length <= 16 || bytes.get(at + 8..at + length - 8) == self.bytes.get(8..length - 8))
     }
 }
 

@@ -81,7 +81,7 @@ fn values(rows: &Rows) -> anyhow::Result<Page> {
     let texts = &rows.texts;
     let page = Page::of_dictionary(Some(&lists), &rows.values, texts.count as usize);
     if !texts.odd {
-        return page.with_dictionary(texts.count as usize, &texts.bytes).compressed();
+        return page.compressed_with(texts.count as usize, &texts.bytes);
     }
     let mut readable = Vec::with_capacity(texts.count as usize);
     texts.each(|bytes| readable.push(text(bytes)));
@@ -121,7 +121,7 @@ impl PartWriter {
             draft.sessions.with_numbers(&rows.numbers.session),
         ];
         let pages: Vec<Page> = pages.into_iter().chain(draft.parameters).collect();
-        self.rows.write(count, &pages)
+        self.rows.write(count, pages)
     }
 
     /// Completes the rows and writes the strings behind their numbers.
@@ -139,7 +139,7 @@ impl PartWriter {
                 bytes.extend_from_slice(text(&key).as_bytes());
                 ends.push(u32::try_from(bytes.len()).context("session keys of more than 4 GB")?);
             }
-            out.write(to - from, &[Page::of_texts(None, &ends, &bytes)])?;
+            out.write(to - from, vec![Page::of_texts(None, &ends, &bytes)])?;
         }
         out.finish()?;
         write_templates(&self.folder.join(TEMPLATES), tables, given)

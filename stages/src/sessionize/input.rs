@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
-use rayon::prelude::*;
 
 use super::build::{Batch, Lines, Rules, Sources, group};
 use super::{SessionSummary, SessionizeParams, Sessions};
@@ -15,9 +14,11 @@ use crate::parse::{FileSummary, ParseParams, ParseSummary, Part, YearsOfLogs, re
 use crate::support::parquet::Table;
 use crate::templates::{LocalTemplate, Template, given_from_known, globalize, name_alike};
 
-/// The rows of an events directory.
+/// The rows of an events directory: a row group is a batch.
 pub(super) struct Events<'a> {
     parts: Vec<Rest>,
+    /// Part and row group of each batch.
+    groups: Vec<(usize, usize)>,
     check: &'a (dyn Fn() -> anyhow::Result<()> + Sync),
 }
 
@@ -58,57 +59,54 @@ impl<'a> Events<'a> {
             rest.push(Rest { rows: Table::open(&part.rows())?, before, templates: map, sessions });
         }
         sources.keys.freeze();
-        Ok((Self { parts: rest, check }, sources))
+        let groups = rest.iter().enumerate().flat_map(|(i, part)| (0..part.rows.groups()).map(move |group| (i, group)));
+        Ok((Self { groups: groups.collect(), parts: rest, check }, sources))
     }
 }
 
 impl Rest {
     /// Reads a row group.
-    fn batch(&self, group: usize, first: bool) -> anyhow::Result<Batch> {
+    fn batch(&self, group: usize, whole: bool) -> anyhow::Result<Batch> {
         let read = |name: &str| self.rows.read(group, self.rows.column(name)?);
         let known = |numbers: &[u32], n: u32, what: &str| {
             let number = numbers.get(n as usize).copied();
             number.with_context(|| format!("{}: {what} {n} is not there", self.rows.path().display()))
         };
         let time = read("timestamp")?.optional(NO_TIME)?;
-        let (ends, sessions) = read("sessions")?.lists(|n| known(&self.sessions, n, "session"))?;
-        let mut batch = Batch { time, sessions, ends, ..Batch::default() };
+        let (ends, sessions, numbers) = read("sessions")?.lists()?;
+        let numbers = numbers.into_iter().map(|n| known(&self.sessions, n, "session"));
+        let known_sessions = numbers.collect::<anyhow::Result<Vec<u32>>>()?;
+        let mut batch = Batch { time, sessions, ends, known: known_sessions, ..Batch::default() };
         ensure!(batch.ends.len() == batch.time.len(), "{} is damaged", self.rows.path().display());
-        if !first {
+        if whole {
             batch.template = read("template")?.changed(|n| known(&self.templates, n, "template"))?;
             batch.line.reserve(batch.time.len());
             read("line")?.numbers(|line| batch.line.push(self.before + line as u64))?;
             let rows = [batch.template.len(), batch.line.len()];
             ensure!(rows == [batch.time.len(); 2], "{} is damaged", self.rows.path().display());
+            ensure!(batch.line.is_sorted(), "{} is damaged", self.rows.path().display());
         }
         Ok(batch)
     }
 }
 
 impl Lines for Events<'_> {
-    fn each(&self, first: bool, take: &mut dyn FnMut(&Batch) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let groups: Vec<(&Rest, usize)> =
-            self.parts.iter().flat_map(|part| (0..part.rows.groups()).map(move |group| (part, group))).collect();
-        for groups in groups.chunks(4 * rayon::current_num_threads()) {
-            (self.check)()?;
-            if rayon::current_num_threads() == 1 {
-                for (part, group) in groups {
-                    take(&part.batch(*group, first)?)?;
-                }
-                continue;
-            }
-            let read: Vec<_> = groups.par_iter().map(|(part, group)| part.batch(*group, first)).collect();
-            for batch in read {
-                take(&batch?)?;
-            }
-        }
-        Ok(())
+    fn batches(&self) -> usize {
+        self.groups.len()
+    }
+
+    fn batch(&self, number: usize, whole: bool) -> anyhow::Result<Batch> {
+        (self.check)()?;
+        let (part, group) = self.groups[number];
+        self.parts[part].batch(group, whole)
     }
 }
 
-/// Rows of logs that are held in memory.
+/// Rows of logs that are held in memory: those of a chunk are a batch.
 struct Held {
     files: Vec<HeldFile>,
+    /// File and rows of each batch.
+    rows: Vec<(usize, Rows)>,
 }
 
 struct HeldFile {
@@ -117,25 +115,25 @@ struct HeldFile {
     /// Global numbers of local templates, of local session keys.
     templates: Vec<u32>,
     sessions: Vec<u32>,
-    rows: Vec<Rows>,
 }
 
 impl Lines for Held {
-    fn each(&self, _first: bool, take: &mut dyn FnMut(&Batch) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        for HeldFile { before, templates, sessions, rows } in &self.files {
-            for rows in rows {
-                let form = |f: &u32| templates[rows.numbers.form[*f as usize] as usize];
-                let session = |s: &u32| sessions[rows.numbers.session[*s as usize] as usize];
-                take(&Batch {
-                    line: rows.line.iter().map(|&l| before + rows.lines_before + u64::from(l)).collect(),
-                    time: rows.time.clone(),
-                    template: rows.form.iter().map(form).collect(),
-                    sessions: rows.sessions.iter().map(session).collect(),
-                    ends: rows.session_ends.clone(),
-                })?;
-            }
-        }
-        Ok(())
+    fn batches(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn batch(&self, number: usize, _whole: bool) -> anyhow::Result<Batch> {
+        let (file, rows) = &self.rows[number];
+        let HeldFile { before, templates, sessions } = &self.files[*file];
+        let form = |f: &u32| templates[rows.numbers.form[*f as usize] as usize];
+        Ok(Batch {
+            line: rows.line.iter().map(|&l| before + rows.lines_before + u64::from(l)).collect(),
+            time: rows.time.clone(),
+            template: rows.form.iter().map(form).collect(),
+            sessions: rows.sessions.clone(),
+            ends: rows.session_ends.clone(),
+            known: rows.numbers.session.iter().map(|&s| sessions[s as usize]).collect(),
+        })
     }
 }
 
@@ -213,7 +211,7 @@ pub fn sessions_from_logs(
     drop(local);
 
     let mut sources = Sources::default();
-    let mut held = Held { files: Vec::new() };
+    let mut held = Held { files: Vec::new(), rows: Vec::new() };
     for ((file, map), described) in files.into_iter().zip(global.map).zip(&about.files) {
         let keys = &file.tables.names.sessions;
         let mut numbers = Vec::with_capacity(keys.len());
@@ -221,13 +219,14 @@ pub fn sessions_from_logs(
             numbers.push(sources.keys.number(text(&keys.get(number)).as_bytes()));
         }
         let before = sources.add(&described.path, described.lines);
-        held.files.push(HeldFile { before, templates: map, sessions: numbers, rows: file.rows });
+        held.rows.extend(file.rows.into_iter().map(|rows| (held.files.len(), rows)));
+        held.files.push(HeldFile { before, templates: map, sessions: numbers });
     }
     // All in memory already, so no file is needed.
     let rules = Rules { events: usize::MAX, ..sessionize.rules(&global.templates)? };
     let mut sessions = Sessions::default();
-    let mut summary = group(&held, &sources, &rules, Path::new(""), &mut |made| {
-        made.into_iter().for_each(|some| sessions.append(some));
+    let mut summary = group(&held, &sources, &rules, Path::new(""), Ok, |some| {
+        sessions.append(some);
         Ok(())
     })?;
     summary.rejected = about.rejected;

@@ -293,7 +293,7 @@ fn it_does_not_matter_how_a_log_is_cut_or_by_how_many_it_is_read() {
 
 #[test]
 fn spilling_to_files_changes_no_byte() {
-    use super::build::{ROW_GROUP, SessionWriter, group};
+    use super::build::{ROW_GROUP, group};
     let lines = 5 * ROW_GROUP;
     let text: String = (0..lines)
         .map(|i| {
@@ -318,8 +318,9 @@ fn spilling_to_files_changes_no_byte() {
         let path = dir.path().join("sessions.parquet");
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let about = pool.install(|| {
-            let mut out = SessionWriter::create(&path, 1).unwrap();
-            let about = group(&events, &sources, &rules, dir.path(), &mut |made| out.write(&made)).unwrap();
+            let mut out = SessionWriter::create(&path).unwrap();
+            let encode = |sessions: Sessions| sessions.encoded(1);
+            let about = group(&events, &sources, &rules, dir.path(), encode, |group| out.write(group)).unwrap();
             out.finish().unwrap();
             about
         });

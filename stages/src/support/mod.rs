@@ -12,3 +12,4 @@ pub mod sparse;
 pub mod table;
 pub mod time;
 pub mod traces;
+pub mod turns;

@@ -7,18 +7,28 @@
 //!
 //! Encodings: times, line numbers and offsets as deltas, repeated strings and numbers as dictionaries, other strings as
 //! lengths and bytes. Packed numbers are not compressed again: it costs more than it saves.
+//!
+//! Files, metadata, page headers, compressed pages and packed bits are those of `polars_parquet`, which Polars reads and
+//! writes by. What pages hold is put together here: that crate keeps its deltas to itself, and a writer of columns
+//! (its own, or that of the crate `parquet`) looks each value up in a dictionary that the parser has made already. The
+//! rows of a log cost 151 ns a line by the column writers of `parquet` 60 (91 of them for the parameters), and some 75 ns
+//! here (by sampling, the parser's share included), of some 330 ns that a line takes from the log to its sessions.
 
 pub mod encoding;
 mod page;
 mod read;
-mod thrift;
 mod write;
 
 pub use page::{Lists, Page};
 pub use read::{Data, Table};
 pub use write::TableWriter;
 
-use thrift::Struct;
+use polars_parquet::parquet::error::ParquetResult;
+use polars_parquet::parquet::schema::Repetition;
+use polars_parquet::parquet::schema::types::{
+    GroupConvertedType, GroupLogicalType, IntegerType, ParquetType, PhysicalType, PrimitiveConvertedType as Converted,
+    PrimitiveLogicalType as Logical, TimeUnit,
+};
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,79 +80,36 @@ impl Field {
         Self { name, kind, shape: Shape::List }
     }
 
-    fn physical(self) -> i32 {
-        match self.kind {
-            Kind::Flag => 0,
-            Kind::U32 => 1,
-            Kind::U64 | Kind::I64 | Kind::Micros => 2,
-            Kind::Text => 6,
-        }
-    }
-
-    /// Appends the elements of the schema and returns their number.
-    fn schema(self, out: &mut Vec<u8>) -> usize {
-        let leaf = |out: &mut Vec<u8>, name: &str, repetition: i32| {
-            let mut s = Struct::new(out);
-            s.i32(1, self.physical());
-            s.i32(3, repetition);
-            s.bytes(4, name.as_bytes());
-            let integer = |s: &mut Struct<'_>, converted: Option<i32>, bits: u8, signed: bool| {
-                if let Some(converted) = converted {
-                    s.i32(6, converted);
-                }
-                s.inner(10, |s| {
-                    s.inner(10, |s| {
-                        s.byte(1, bits);
-                        s.flag(2, signed);
-                    });
-                });
-            };
-            match self.kind {
-                Kind::Flag | Kind::I64 => {}
-                Kind::U32 => integer(&mut s, Some(13), 32, false),
-                Kind::U64 => integer(&mut s, Some(14), 64, false),
-                // No converted type: that of microseconds says UTC.
-                Kind::Micros => s.inner(10, |s| {
-                    s.inner(8, |s| {
-                        s.flag(1, false);
-                        s.inner(2, |s| s.inner(2, |_| {}));
-                    });
-                }),
-                Kind::Text => {
-                    s.i32(6, 0);
-                    s.inner(10, |s| s.inner(1, |_| {}));
-                }
+    /// Returns its type as the schema has it.
+    fn column(self) -> ParquetResult<ParquetType> {
+        let (physical, converted, logical) = match self.kind {
+            Kind::Flag => (PhysicalType::Boolean, None, None),
+            Kind::U32 => (PhysicalType::Int32, Some(Converted::Uint32), Some(Logical::Integer(IntegerType::UInt32))),
+            Kind::U64 => (PhysicalType::Int64, Some(Converted::Uint64), Some(Logical::Integer(IntegerType::UInt64))),
+            Kind::I64 => (PhysicalType::Int64, None, None),
+            // No converted type: that of microseconds says UTC.
+            Kind::Micros => {
+                let time = Logical::Timestamp { unit: TimeUnit::Microseconds, is_adjusted_to_utc: false };
+                (PhysicalType::Int64, None, Some(time))
             }
-            s.end();
+            Kind::Text => (PhysicalType::ByteArray, Some(Converted::Utf8), Some(Logical::String)),
         };
-        if self.shape != Shape::List {
-            leaf(out, self.name, i32::from(self.shape == Shape::Optional));
-            return 1;
+        let leaf = |name: &str, repetition| {
+            ParquetType::try_from_primitive(name.into(), physical, repetition, converted, logical, None)
+        };
+        match self.shape {
+            Shape::One => leaf(self.name, Repetition::Required),
+            Shape::Optional => leaf(self.name, Repetition::Optional),
+            Shape::List => {
+                let element = vec![leaf("element", Repetition::Required)?];
+                let items = ParquetType::from_group("list".into(), Repetition::Repeated, None, None, element, None);
+                let list = (Some(GroupConvertedType::List), Some(GroupLogicalType::List));
+                let required = Repetition::Required;
+                Ok(ParquetType::from_group(self.name.into(), required, list.0, list.1, vec![items], None))
+            }
         }
-        let mut s = Struct::new(out);
-        s.i32(3, 0);
-        s.bytes(4, self.name.as_bytes());
-        s.i32(5, 1);
-        s.i32(6, 3);
-        s.inner(10, |s| s.inner(3, |_| {}));
-        s.end();
-        let mut s = Struct::new(out);
-        s.i32(3, 2);
-        s.bytes(4, b"list");
-        s.i32(5, 1);
-        s.end();
-        leaf(out, "element", 0);
-        3
     }
 }
-
-const PLAIN: i32 = 0;
-const RLE: i32 = 3;
-const DELTA: i32 = 5;
-const DELTA_LENGTH: i32 = 6;
-const DICTIONARY: i32 = 8;
-
-const LZ4: i32 = 7;
 
 #[cfg(test)]
 mod tests;

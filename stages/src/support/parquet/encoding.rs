@@ -1,99 +1,43 @@
-//! Encodings of Parquet pages: bit packing, deltas, runs. Values are packed 32 at a time by code made for each width.
+//! Encodings of Parquet pages: deltas, runs of packed numbers, levels. Bits are packed by `polars_parquet`, 32 values at a
+//! time.
 //!
 //! Decoders take what the encoders here make; other writers may cut blocks otherwise.
 
 use anyhow::{Context as _, bail};
+use polars_parquet::parquet::encoding::bitpacked::Unpackable as _;
+use polars_parquet::parquet::encoding::{uleb128, zigzag_leb128};
 
 /// Values a miniblock of deltas holds.
 const MINI: usize = 32;
 /// Miniblocks a block of deltas holds.
 const MINIS: usize = 4;
 
-/// Packs 32 values of `W` bits.
-fn pack<const W: usize>(values: &[u32; MINI], out: &mut Vec<u8>) {
-    let mut words = [0u32; W];
-    for (i, &value) in values.iter().enumerate() {
-        let (word, shift) = (i * W / 32, i * W % 32);
-        words[word] |= value << shift;
-        if shift + W > 32 {
-            words[word + 1] |= value >> (32 - shift);
-        }
-    }
-    for word in words {
-        out.extend_from_slice(&word.to_le_bytes());
-    }
-}
-
-/// Unpacks 32 values of `W` bits.
-fn unpack<const W: usize>(packed: &[u8], values: &mut [u32; MINI]) {
-    let mut words = [0u32; W];
-    for (word, bytes) in words.iter_mut().zip(packed.as_chunks::<4>().0) {
-        *word = u32::from_le_bytes(*bytes);
-    }
-    let mask = if W == 32 { u32::MAX } else { (1u32 << W) - 1 };
-    for (i, value) in values.iter_mut().enumerate() {
-        let (word, shift) = (i * W / 32, i * W % 32);
-        let mut bits = words[word] >> shift;
-        if shift + W > 32 {
-            bits |= words[word + 1] << (32 - shift);
-        }
-        *value = bits & mask;
-    }
-}
-
-macro_rules! by_width {
-    ($width:expr, $call:ident($a:expr, $b:expr)) => {
-        by_width!($width, $call, $a, $b, 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32)
-    };
-    ($width:expr, $call:ident, $a:expr, $b:expr, $($w:literal)*) => {
-        match $width {
-            $($w => $call::<$w>($a, $b),)*
-            _ => unreachable!("a width of more than 32 bits"),
-        }
-    };
-}
-
 /// Packs 32 values of `width` bits, at most 32.
-fn pack_32(width: u32, values: &[u32; MINI], out: &mut Vec<u8>) {
-    if width > 0 {
-        by_width!(width, pack(values, out));
-    }
+fn pack(width: u32, values: &[u32; MINI], out: &mut Vec<u8>) {
+    let mut packed = [0; 4 * MINI];
+    u32::pack(values, width as usize, &mut packed);
+    out.extend_from_slice(&packed[..4 * width as usize]);
 }
 
-fn unpack_32(width: u32, packed: &[u8], values: &mut [u32; MINI]) {
-    if width == 0 {
-        values.fill(0);
-        return;
-    }
-    by_width!(width, unpack(packed, values));
+/// Unpacks 32 values of `width` bits, at most 32.
+fn unpack(width: u32, packed: &[u8], values: &mut [u32; MINI]) {
+    u32::unpack(packed, width as usize, values);
 }
 
-/// Packs 32 values of more than 32 bits.
+/// Packs 32 values of `width` bits, at most 64.
 fn pack_wide(width: u32, values: &[u64; MINI], out: &mut Vec<u8>) {
-    let (mut bits, mut filled) = (0u128, 0);
-    for &value in values {
-        bits |= u128::from(value) << filled;
-        filled += width;
-        while filled >= 8 {
-            out.push(bits as u8);
-            bits >>= 8;
-            filled -= 8;
-        }
-    }
+    let (mut all, mut packed) = ([0; 2 * MINI], [0; 16 * MINI]);
+    all[..MINI].copy_from_slice(values);
+    u64::pack(&all, width as usize, &mut packed);
+    out.extend_from_slice(&packed[..4 * width as usize]);
 }
 
+/// Unpacks 32 values of `width` bits, at most 64.
 fn unpack_wide(width: u32, packed: &[u8], values: &mut [u64; MINI]) {
-    let mask = if width == 64 { u64::MAX } else { (1u64 << width) - 1 };
-    let (mut bits, mut filled, mut bytes) = (0u128, 0, packed.iter());
-    for value in values {
-        while filled < width {
-            bits |= u128::from(*bytes.next().unwrap_or(&0)) << filled;
-            filled += 8;
-        }
-        *value = bits as u64 & mask;
-        bits >>= width;
-        filled -= width;
-    }
+    let (mut all, mut padded) = ([0; 2 * MINI], [0; 16 * MINI]);
+    padded[..packed.len()].copy_from_slice(packed);
+    u64::unpack(&padded, width as usize, &mut all);
+    values.copy_from_slice(&all[..MINI]);
 }
 
 fn width_of(largest: u64) -> u32 {
@@ -101,16 +45,20 @@ fn width_of(largest: u64) -> u32 {
 }
 
 /// Appends a number in the variable-length form.
-pub(super) fn varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
+fn varint(value: u64, out: &mut Vec<u8>) {
+    let mut bytes = [0; 10];
+    let length = uleb128::encode(value, &mut bytes);
+    out.extend_from_slice(&bytes[..length]);
+}
+
+/// As [`varint`], with the sign folded in, so that small numbers of either sign are short.
+fn varint_signed(value: i64, out: &mut Vec<u8>) {
+    let (bytes, length) = zigzag_leb128::encode(value);
+    out.extend_from_slice(&bytes[..length]);
 }
 
 /// Takes a number in the variable-length form.
-pub(super) fn take_varint(from: &mut &[u8]) -> anyhow::Result<u64> {
+fn take_varint(from: &mut &[u8]) -> anyhow::Result<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = from.split_first().context("a number is cut off")?;
@@ -123,12 +71,7 @@ pub(super) fn take_varint(from: &mut &[u8]) -> anyhow::Result<u64> {
     bail!("a number is too long")
 }
 
-/// Folds the sign in, so that small numbers of either sign are short.
-pub(super) fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)) as u64
-}
-
-pub(super) fn unzigzag(value: u64) -> i64 {
+fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
@@ -149,7 +92,7 @@ pub fn deltas(values: impl ExactSizeIterator<Item = i64>, out: &mut Vec<u8>) {
         left -= count;
         // Padding repeats the least delta: it is 0 bits.
         block[count..].fill(least);
-        varint(zigzag(least), out);
+        varint_signed(least, out);
         let at = out.len();
         out.extend_from_slice(&[0; MINIS]);
         for (mini, deltas) in block.as_chunks::<MINI>().0.iter().enumerate() {
@@ -160,7 +103,7 @@ pub fn deltas(values: impl ExactSizeIterator<Item = i64>, out: &mut Vec<u8>) {
             let width = width_of(above.iter().fold(0, |all, v| all | v));
             out[at + mini] = width as u8;
             if width <= 32 {
-                pack_32(width, &above.map(|v| v as u32), out);
+                pack(width, &above.map(|v| v as u32), out);
             } else {
                 pack_wide(width, &above, out);
             }
@@ -173,7 +116,7 @@ pub fn delta_start(count: usize, first: i64, out: &mut Vec<u8>) {
     varint((MINI * MINIS) as u64, out);
     varint(MINIS as u64, out);
     varint(count as u64, out);
-    varint(zigzag(first), out);
+    varint_signed(first, out);
 }
 
 /// Decodes `DELTA_BINARY_PACKED` and returns what follows it.
@@ -213,7 +156,7 @@ pub fn take_deltas(mut from: &[u8], mut value: impl FnMut(i64)) -> anyhow::Resul
                     }
                 }
                 1..=32 => {
-                    unpack_32(width, packed, &mut narrow);
+                    unpack(width, packed, &mut narrow);
                     for &delta in &narrow[..count] {
                         now = now.wrapping_add(least).wrapping_add(i64::from(delta));
                         value(now);
@@ -246,36 +189,37 @@ pub fn numbers(values: &[u32], size: usize, out: &mut Vec<u8>) {
     let groups = values.len().div_ceil(8);
     varint((groups as u64) << 1 | 1, out);
     let end = out.len() + groups * width as usize;
+    out.reserve(groups.next_multiple_of(4) * width as usize);
     let (whole, rest) = values.as_chunks::<MINI>();
     for values in whole {
-        pack_32(width, values, out);
+        pack(width, values, out);
     }
     if !rest.is_empty() {
         let mut last = [0; MINI];
         last[..rest.len()].copy_from_slice(rest);
-        pack_32(width, &last, out);
+        pack(width, &last, out);
     }
     out.truncate(end);
 }
 
-/// Decodes [`numbers`].
+/// Decodes `count` [`numbers`] and puts them into `values`, which is empty.
 ///
 /// # Errors
 /// The bytes end early.
-pub fn take_numbers(from: &[u8], count: usize, mut value: impl FnMut(u32)) -> anyhow::Result<()> {
+pub fn take_numbers(from: &[u8], count: usize, values: &mut Vec<u32>) -> anyhow::Result<()> {
     let (&width, mut from) = from.split_first().context("numbers are cut off")?;
     let width = u32::from(width);
+    anyhow::ensure!(width <= 32, "numbers of {width} bits");
     let run = take_varint(&mut from)?;
     if run & 1 == 0 {
         let mut first = [0; 4];
         let bytes = from.get(..width.div_ceil(8) as usize).context("numbers are cut off")?;
         first[..bytes.len()].copy_from_slice(bytes);
-        for _ in 0..count {
-            value(u32::from_le_bytes(first));
-        }
+        values.resize(count, u32::from_le_bytes(first));
         return Ok(());
     }
-    let mut values = [0; MINI];
+    values.reserve_exact(count.next_multiple_of(MINI));
+    let mut some = [0; MINI];
     let mut last = [0; 4 * MINI];
     let bytes = width as usize * 4;
     for start in (0..count).step_by(MINI) {
@@ -288,11 +232,10 @@ pub fn take_numbers(from: &[u8], count: usize, mut value: impl FnMut(u32)) -> an
                 &last[..bytes]
             }
         };
-        unpack_32(width, packed, &mut values);
-        for &v in &values[..MINI.min(count - start)] {
-            value(v);
-        }
+        unpack(width, packed, &mut some);
+        values.extend_from_slice(&some);
     }
+    values.truncate(count);
     Ok(())
 }
 
@@ -416,7 +359,7 @@ mod tests {
             let mut out = Vec::new();
             numbers(&values, size as usize, &mut out);
             let mut back = Vec::new();
-            take_numbers(&out, values.len(), |v| back.push(v)).unwrap();
+            take_numbers(&out, values.len(), &mut back).unwrap();
             prop_assert_eq!(back, values);
         }
 

@@ -1,42 +1,53 @@
 //! A column of a row group, encoded and maybe compressed.
 
+use std::cell::RefCell;
+
+use polars_parquet::parquet::CowBuffer;
+use polars_parquet::parquet::compression::Compression;
+use polars_parquet::parquet::encoding::Encoding;
+use polars_parquet::parquet::metadata::Descriptor;
+use polars_parquet::parquet::page::{
+    CompressedDataPage, CompressedDictPage, CompressedPage, DataPageHeader, DataPageHeaderV1,
+};
+use polars_parquet::parquet::statistics::{PrimitiveStatistics, Statistics};
+
 use super::encoding::{Bits, delta_start, deltas, numbers};
-use super::{DELTA, DELTA_LENGTH, DICTIONARY, LZ4, PLAIN};
 
 /// A column of a row group, encoded.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Page {
-    pub(super) encoding: i32,
-    pub(super) codec: i32,
+    encoding: Encoding,
+    codec: Compression,
     /// Values, and one for each empty list or null.
-    pub(super) count: usize,
-    pub(super) nulls: usize,
+    count: usize,
+    nulls: usize,
     /// Length before compression.
-    pub(super) length: usize,
-    pub(super) bytes: Vec<u8>,
-    pub(super) dictionary: Option<Dictionary>,
-    pub(super) span: Option<(i64, i64)>,
+    length: usize,
+    bytes: Vec<u8>,
+    dictionary: Option<Dictionary>,
+    span: Option<(i64, i64)>,
 }
 
 /// Which rows the values of a list column belong to: whether a value goes on with the row before, and whether there is one.
 #[derive(Clone, Debug, Default)]
 pub struct Lists {
     again: Bits,
+    /// Nothing as long as there is no empty list.
     there: Bits,
 }
 
 impl Lists {
     /// Adds a row with `count` values.
     pub fn push(&mut self, count: usize) {
-        if count < 32 {
-            let values = count.max(1) as u32;
-            let ones = (1u64 << values) - 1;
-            self.again.push_bits(ones & !1, values);
-            self.there.push_bits(if count == 0 { 0 } else { ones }, values);
+        if count == 0 {
+            self.there.push_all(true, self.again.count() - self.there.count());
+            self.there.push(false);
+            self.again.push(false);
+        } else if count < 32 {
+            self.again.push_bits(((1u64 << count) - 1) & !1, count as u32);
         } else {
             self.push(31);
             self.again.push_all(true, count - 31);
-            self.there.push_all(true, count - 31);
         }
     }
 
@@ -53,15 +64,19 @@ impl Lists {
 
     fn begin(&self, page: &mut Page) {
         page.count = self.again.count();
-        page.nulls = page.count - self.there.ones();
+        page.nulls = self.there.count() - self.there.ones();
         self.again.write(&mut page.bytes);
-        self.there.write(&mut page.bytes);
+        let mut there = self.there.clone();
+        there.push_all(true, page.count - there.count());
+        there.write(&mut page.bytes);
     }
 }
 
 impl Page {
-    fn of(encoding: i32, lists: Option<&Lists>, count: usize) -> Self {
-        let mut page = Self { encoding, count, ..Self::default() };
+    fn of(encoding: Encoding, lists: Option<&Lists>, count: usize) -> Self {
+        let codec = Compression::Uncompressed;
+        let (bytes, dictionary, span) = (Vec::new(), None, None);
+        let mut page = Self { encoding, codec, count, nulls: 0, length: 0, bytes, dictionary, span };
         if let Some(lists) = lists {
             lists.begin(&mut page);
         }
@@ -75,7 +90,7 @@ impl Page {
 
     /// Encodes numbers as deltas.
     pub fn of_numbers(lists: Option<&Lists>, values: impl ExactSizeIterator<Item = i64> + Clone) -> Self {
-        let mut page = Self::of(DELTA, lists, values.len());
+        let mut page = Self::of(Encoding::DeltaBinaryPacked, lists, values.len());
         delta_start(values.len(), values.clone().next().unwrap_or(0), &mut page.bytes);
         deltas(values.clone(), &mut page.bytes);
         if lists.is_none() {
@@ -89,7 +104,7 @@ impl Page {
 
     /// Encodes numbers whose deltas are encoded already; the first and the last one are the extremes.
     pub fn of_deltas(count: usize, first: i64, last: i64, deltas: &[u8]) -> Self {
-        let mut page = Self::of(DELTA, None, count);
+        let mut page = Self::of(Encoding::DeltaBinaryPacked, None, count);
         delta_start(count, first, &mut page.bytes);
         page.bytes.extend_from_slice(deltas);
         page.span = Some((first, last));
@@ -99,8 +114,12 @@ impl Page {
     /// Encodes numbers of which some lack.
     pub fn of_optional(values: &[i64], none: i64) -> Self {
         let mut there = Bits::default();
-        values.iter().for_each(|&v| there.push(v != none));
-        let mut page = Self::of(DELTA, None, values.len());
+        if values.contains(&none) {
+            values.iter().for_each(|&v| there.push(v != none));
+        } else {
+            there.push_all(true, values.len());
+        }
+        let mut page = Self::of(Encoding::DeltaBinaryPacked, None, values.len());
         there.write(&mut page.bytes);
         page.nulls = values.len() - there.ones();
         let kept: Vec<i64>;
@@ -118,7 +137,7 @@ impl Page {
 
     /// Encodes numbers of a dictionary of `size` entries, which [`Page::with_texts`] or [`Page::with_numbers`] gives.
     pub fn of_dictionary(lists: Option<&Lists>, values: &[u32], size: usize) -> Self {
-        let mut page = Self::of(DICTIONARY, lists, values.len());
+        let mut page = Self::of(Encoding::RleDictionary, lists, values.len());
         numbers(values, size, &mut page.bytes);
         page.done()
     }
@@ -144,7 +163,7 @@ impl Page {
 
     /// Encodes strings: where each ends in `bytes`, which is UTF-8.
     pub fn of_texts(lists: Option<&Lists>, ends: &[u32], bytes: &[u8]) -> Self {
-        let mut page = Self::of(DELTA_LENGTH, lists, ends.len());
+        let mut page = Self::of(Encoding::DeltaLengthByteArray, lists, ends.len());
         let starts = std::iter::once(&0).chain(ends);
         let lengths: Vec<u32> = starts.zip(ends).map(|(start, end)| end - start).collect();
         delta_start(lengths.len(), lengths.first().copied().unwrap_or(0).into(), &mut page.bytes);
@@ -155,15 +174,49 @@ impl Page {
 
     /// Encodes truths.
     pub fn of_flags(values: &[bool]) -> Self {
-        let mut page = Self::of(PLAIN, None, values.len());
+        let mut page = Self::of(Encoding::Plain, None, values.len());
         page.bytes = values.chunks(8).map(|b| b.iter().rev().fold(0, |all, &b| all << 1 | u8::from(b))).collect();
         page.done()
     }
 
-    /// Gives the dictionary: strings, each with its length before it (four bytes, the lowest first).
-    pub fn with_dictionary(mut self, count: usize, texts: &[u8]) -> Self {
-        self.dictionary = Some(Dictionary { count, length: texts.len(), bytes: texts.to_vec() });
-        self
+    /// Gives the dictionary, strings, each with its length before it (four bytes, the lowest first), and compresses it
+    /// and the page.
+    ///
+    /// # Errors
+    /// As [`Page::compressed`].
+    pub fn compressed_with(mut self, count: usize, texts: &[u8]) -> anyhow::Result<Self> {
+        let dictionary = Dictionary { count, length: texts.len(), bytes: packed(texts)? };
+        self = self.compressed()?;
+        self.dictionary = Some(dictionary);
+        Ok(self)
+    }
+
+    /// Returns its dictionary, if it has one, and itself, as pages of a column that is described thus.
+    pub(super) fn described(self, column: &Descriptor, rows: usize) -> Vec<CompressedPage> {
+        let codec = self.codec;
+        let statistics = self.span.map(|(least, most)| {
+            let of_column = PrimitiveStatistics {
+                primitive_type: column.primitive_type.clone(),
+                null_count: Some(self.nulls as i64),
+                distinct_count: None,
+                min_value: Some(least),
+                max_value: Some(most),
+            };
+            Statistics::Int64(of_column).serialize()
+        });
+        let header = DataPageHeaderV1 {
+            num_values: self.count as i32,
+            encoding: self.encoding.into(),
+            definition_level_encoding: Encoding::Rle.into(),
+            repetition_level_encoding: Encoding::Rle.into(),
+            statistics,
+        };
+        let dictionary = self.dictionary.map(|Dictionary { count, length, bytes }| {
+            CompressedPage::Dict(CompressedDictPage::new(CowBuffer::Owned(bytes), codec, length, count, false))
+        });
+        let (header, bytes) = (DataPageHeader::V1(header), CowBuffer::Owned(self.bytes));
+        let data = CompressedDataPage::new(header, bytes, codec, self.length, column.clone(), rows);
+        dictionary.into_iter().chain([CompressedPage::Data(data)]).collect()
     }
 
     /// Compresses the page and its dictionary by LZ4, quickly.
@@ -175,26 +228,29 @@ impl Page {
         if let Some(dictionary) = &mut self.dictionary {
             dictionary.bytes = packed(&dictionary.bytes)?;
         }
-        self.codec = LZ4;
+        self.codec = Compression::Lz4Raw;
         Ok(self)
     }
 }
 
 fn packed(bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
     use lz4::block::{CompressionMode, compress_bound, compress_to_buffer};
-    let mut packed = vec![0; compress_bound(bytes.len())?];
-    let length = compress_to_buffer(bytes, Some(CompressionMode::FAST(ACCELERATION)), false, &mut packed)?;
-    packed.truncate(length);
-    Ok(packed)
+    thread_local!(static PACKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+    PACKED.with_borrow_mut(|packed| {
+        let most = compress_bound(bytes.len())?;
+        packed.resize(most.max(packed.len()), 0);
+        let length = compress_to_buffer(bytes, Some(CompressionMode::FAST(ACCELERATION)), false, packed)?;
+        Ok(packed[..length].to_vec())
+    })
 }
 
 /// The dictionary of a page.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Dictionary {
-    pub(super) count: usize,
+struct Dictionary {
+    count: usize,
     /// Length before compression.
-    pub(super) length: usize,
-    pub(super) bytes: Vec<u8>,
+    length: usize,
+    bytes: Vec<u8>,
 }
 
 /// How much LZ4 hurries.

@@ -1,42 +1,30 @@
 //! Reads tables of [`TableWriter`](super::TableWriter), and nothing but them.
 
 use std::fs::File;
+use std::io::Cursor;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
+use polars_parquet::parquet::metadata::{ColumnChunkMetadata, FileMetadata};
+use polars_parquet::parquet::page::{DataPage, DictPage};
+use polars_parquet::parquet::read::{BasicDecompressor, PageReader, read_metadata};
+use polars_parquet::parquet::statistics::Statistics;
 
 use super::encoding::{Levels, take_deltas, take_levels, take_numbers};
-use super::thrift::Value;
 
 /// Reads a table that [`TableWriter`](super::TableWriter) wrote.
 pub struct Table {
     file: File,
     path: PathBuf,
-    names: Vec<String>,
-    groups: Vec<Group>,
-}
-
-struct Group {
-    rows: usize,
-    columns: Vec<Place>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Place {
-    at: u64,
-    length: usize,
-    values: usize,
-    codec: i64,
-    span: Option<(i64, i64)>,
+    about: FileMetadata,
 }
 
 /// A column of a row group as it lies in the file, decompressed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Data {
-    count: usize,
-    bytes: Vec<u8>,
-    dictionary: Vec<u8>,
+    page: DataPage,
+    dictionary: Option<DictPage>,
 }
 
 impl Data {
@@ -45,7 +33,7 @@ impl Data {
     /// # Errors
     /// The page is damaged.
     pub fn numbers(&self, value: impl FnMut(i64)) -> anyhow::Result<()> {
-        take_deltas(&self.bytes, value)?;
+        take_deltas(self.page.buffer(), value)?;
         Ok(())
     }
 
@@ -54,19 +42,25 @@ impl Data {
     /// # Errors
     /// The page is damaged.
     pub fn optional(&self, none: i64) -> anyhow::Result<Vec<i64>> {
-        let mut bytes = &self.bytes[..];
+        let mut bytes = self.page.buffer();
         let there = take_levels(&mut bytes)?;
-        let mut values = Vec::with_capacity(self.count);
+        let mut values = Vec::with_capacity(self.count());
         take_deltas(bytes, |v| values.push(v))?;
-        if values.len() == self.count {
+        if values.len() == self.count() {
             return Ok(values);
         }
         let mut kept = values.into_iter();
-        Ok((0..self.count).map(|i| if there.get(i) { kept.next().unwrap_or(none) } else { none }).collect())
+        Ok((0..self.count()).map(|i| if there.get(i) { kept.next().unwrap_or(none) } else { none }).collect())
+    }
+
+    /// Returns how many values there are, empty lists and nulls included.
+    fn count(&self) -> usize {
+        self.page.num_values()
     }
 
     fn dictionary(&self) -> Vec<u32> {
-        self.dictionary.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect()
+        let bytes = self.dictionary.as_ref().map_or(&[][..], |page| &page.buffer);
+        bytes.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect()
     }
 
     /// Returns the numbers of a column of one number a row, `change`d in the dictionary.
@@ -74,49 +68,48 @@ impl Data {
     /// # Errors
     /// The page is damaged, or `change` fails.
     pub fn changed(&self, change: impl Fn(u32) -> anyhow::Result<u32>) -> anyhow::Result<Vec<u32>> {
-        self.changed_from(&self.bytes, self.count, change)
-    }
-
-    fn changed_from(
-        &self,
-        bytes: &[u8],
-        count: usize,
-        change: impl Fn(u32) -> anyhow::Result<u32>,
-    ) -> anyhow::Result<Vec<u32>> {
         let dictionary = self.dictionary().into_iter().map(change).collect::<anyhow::Result<Vec<u32>>>()?;
-        let (mut values, mut wrong) = (Vec::with_capacity(count), false);
-        take_numbers(bytes, count, |n| match dictionary.get(n as usize) {
-            Some(&value) => values.push(value),
-            None => wrong = true,
-        })?;
+        let mut values = Vec::new();
+        take_numbers(self.page.buffer(), self.count(), &mut values)?;
+        let mut wrong = false;
+        for value in &mut values {
+            match dictionary.get(*value as usize) {
+                Some(&changed) => *value = changed,
+                None => wrong = true,
+            }
+        }
         anyhow::ensure!(!wrong, "a number is not in its dictionary");
         Ok(values)
     }
 
-    /// Returns lists of numbers, `change`d in the dictionary: where each row ends, and the numbers.
+    /// Returns lists of numbers of a dictionary: where each row ends, places in the dictionary, and that.
     ///
     /// # Errors
-    /// As [`Data::changed`].
-    pub fn lists(&self, change: impl Fn(u32) -> anyhow::Result<u32>) -> anyhow::Result<(Vec<u32>, Vec<u32>)> {
-        let mut bytes = &self.bytes[..];
+    /// The page is damaged.
+    pub fn lists(&self) -> anyhow::Result<(Vec<u32>, Vec<u32>, Vec<u32>)> {
+        let mut bytes = self.page.buffer();
         let (again, there) = (take_levels(&mut bytes)?, take_levels(&mut bytes)?);
-        let mut ends = Vec::with_capacity(self.count);
+        let mut ends = Vec::with_capacity(self.count());
         let mut values = 0u32;
         if let (Levels::All(false), Levels::All(true)) = (&again, &there) {
-            values = self.count as u32;
+            values = self.count() as u32;
             ends.extend(1..=values);
         } else {
-            for i in 0..self.count {
+            for i in 0..self.count() {
                 if i > 0 && !again.get(i) {
                     ends.push(values);
                 }
                 values += u32::from(there.get(i));
             }
-            if self.count > 0 {
+            if self.count() > 0 {
                 ends.push(values);
             }
         }
-        Ok((ends, self.changed_from(bytes, values as usize, change)?))
+        let (dictionary, mut numbers) = (self.dictionary(), Vec::new());
+        take_numbers(bytes, values as usize, &mut numbers)?;
+        let most = numbers.iter().copied().max().unwrap_or(0) as usize;
+        anyhow::ensure!(numbers.is_empty() || most < dictionary.len(), "a number is not in its dictionary");
+        Ok((ends, numbers, dictionary))
     }
 
     /// Calls `value` with each text of a column of one text a row.
@@ -124,9 +117,9 @@ impl Data {
     /// # Errors
     /// The page is damaged.
     pub fn texts(&self, mut value: impl FnMut(&[u8])) -> anyhow::Result<()> {
-        let mut lengths = Vec::with_capacity(self.count);
-        let mut rest = take_deltas(&self.bytes, |length| lengths.push(length as usize))?;
-        for length in lengths.into_iter().take(self.count) {
+        let mut lengths = Vec::with_capacity(self.count());
+        let mut rest = take_deltas(self.page.buffer(), |length| lengths.push(length as usize))?;
+        for length in lengths.into_iter().take(self.count()) {
             let (text, after) = rest.split_at_checked(length).context("a text is cut off")?;
             value(text);
             rest = after;
@@ -143,45 +136,12 @@ impl Table {
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let context = || format!("cannot read {}", path.display());
         let file = File::open(path).with_context(context)?;
-        let (names, groups) = Self::footer(&file).with_context(context)?;
-        Ok(Self { file, path: path.to_owned(), names, groups })
+        let about = read_metadata(&mut &file).with_context(context)?;
+        Ok(Self { file, path: path.to_owned(), about })
     }
 
-    fn footer(file: &File) -> anyhow::Result<(Vec<String>, Vec<Group>)> {
-        let size = file.metadata()?.len();
-        let mut tail = [0; 8];
-        file.read_exact_at(&mut tail, size.checked_sub(8).context("it is too short")?)?;
-        let length = u64::from(u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]));
-        if &tail[4..] != b"PAR1" || length + 12 > size {
-            bail!("it is no Parquet");
-        }
-        let mut footer = vec![0; length as usize];
-        file.read_exact_at(&mut footer, size - 8 - length)?;
-        let meta = Value::take(&mut &footer[..])?;
-        let mut names = Vec::new();
-        let mut groups = Vec::new();
-        for group in meta.list(4) {
-            let mut columns = Vec::new();
-            names.clear();
-            for column in group.list(1) {
-                let meta = column.get(3).context("a column is not described")?;
-                let name = match meta.list(3).first() {
-                    Some(Value::Bytes(name)) => String::from_utf8_lossy(name).into_owned(),
-                    _ => bail!("a column has no name"),
-                };
-                names.push(name);
-                let bound = |id| -> Option<i64> { Some(i64::from_le_bytes(meta.get(12)?.bytes(id)?.try_into().ok()?)) };
-                columns.push(Place {
-                    at: meta.number(11).or(meta.number(9)).context("a column has no place")? as u64,
-                    codec: meta.number(4).unwrap_or(0),
-                    values: meta.number(5).context("a column has no count")? as usize,
-                    length: meta.number(7).context("a column has no length")? as usize,
-                    span: bound(6).zip(bound(5)),
-                });
-            }
-            groups.push(Group { rows: group.number(3).context("a row group has no rows")? as usize, columns });
-        }
-        Ok((names, groups))
+    fn place(&self, group: usize, column: usize) -> &ColumnChunkMetadata {
+        &self.about.row_groups[group].parquet_columns()[column]
     }
 
     /// Returns the path of the file.
@@ -191,22 +151,20 @@ impl Table {
 
     /// Returns how many row groups there are.
     pub fn groups(&self) -> usize {
-        self.groups.len()
+        self.about.row_groups.len()
     }
 
     /// Returns how many rows a row group has.
     pub fn rows(&self, group: usize) -> usize {
-        self.groups[group].rows
-    }
-
-    /// Returns how many values a column has in a row group, empty lists and nulls included.
-    pub fn values(&self, group: usize, column: usize) -> usize {
-        self.groups[group].columns[column].values
+        self.about.row_groups[group].num_rows()
     }
 
     /// Returns the least and the greatest number of a column in a row group, if the file says so.
     pub fn span(&self, group: usize, column: usize) -> Option<(i64, i64)> {
-        self.groups[group].columns[column].span
+        match self.place(group, column).statistics(&self.about.footer_buf)?.ok()? {
+            Statistics::Int64(numbers) => numbers.min_value.zip(numbers.max_value),
+            _ => None,
+        }
     }
 
     /// Returns which column has a name.
@@ -214,45 +172,30 @@ impl Table {
     /// # Errors
     /// None has.
     pub fn column(&self, name: &str) -> anyhow::Result<usize> {
-        if self.groups.is_empty() {
-            return Ok(0);
-        }
-        let at = self.names.iter().position(|n| n == name);
+        let columns = self.about.schema().columns();
+        let at = columns.iter().position(|column| column.path_in_schema.first().is_some_and(|n| n == name));
         at.with_context(|| format!("{} has no column `{name}`", self.path.display()))
     }
 
     /// Reads a column of a row group.
     ///
     /// # Errors
-    /// The file cannot be read or is damaged.
+    /// The file cannot be read or is damaged, or the column has several pages.
     pub fn read(&self, group: usize, column: usize) -> anyhow::Result<Data> {
         let context = || format!("cannot read {}", self.path.display());
-        let place = self.groups[group].columns[column];
-        let mut bytes = vec![0; place.length];
-        self.file.read_exact_at(&mut bytes, place.at).with_context(context)?;
-        Self::pages(&bytes, place.codec).with_context(context)
+        let place = self.place(group, column);
+        let range = place.byte_range();
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        self.file.read_exact_at(&mut bytes, range.start).with_context(context)?;
+        Self::pages(bytes, place).with_context(context)
     }
 
-    fn pages(mut rest: &[u8], codec: i64) -> anyhow::Result<Data> {
-        let mut data = Data::default();
-        while !rest.is_empty() {
-            let head = Value::take(&mut rest)?;
-            let [kind, length, packed] = [1, 2, 3].map(|id| head.number(id));
-            let (length, packed) = (length.context("no length")? as usize, packed.context("no length")? as usize);
-            let (bytes, after) = rest.split_at_checked(packed).context("a page is cut off")?;
-            rest = after;
-            let bytes = match codec {
-                0 => bytes.to_vec(),
-                _ => lz4::block::decompress(bytes, Some(length as i32))?,
-            };
-            match kind {
-                Some(2) => data.dictionary = bytes,
-                _ => {
-                    data.count = head.get(5).and_then(|h| h.number(1)).context("a page without count")? as usize;
-                    data.bytes = bytes;
-                }
-            }
-        }
-        Ok(data)
+    fn pages(bytes: Vec<u8>, place: &ColumnChunkMetadata) -> anyhow::Result<Data> {
+        let reader = PageReader::new(Cursor::new(bytes.into()), place, Vec::new(), usize::MAX);
+        let mut pages = BasicDecompressor::new(reader, Vec::new());
+        let dictionary = pages.read_dict_page()?;
+        let page = pages.next().context("a column without a page")??.decompress(&mut pages)?;
+        ensure!(pages.next().is_none(), "a column of several pages");
+        Ok(Data { page, dictionary })
     }
 }

@@ -50,7 +50,7 @@ fn any_reader_reads_what_is_written_and_so_does_this_one() {
         let gaps: Vec<i64> = sessions.iter().map(|&s| i64::from(s) * 1000 - 5).collect();
         let dictionary: Vec<u32> = (0..900).map(|i| i * 3).collect();
         let flags: Vec<bool> = (0..rows).map(|i| i % 3 == 0).collect();
-        let pages = [
+        let pages = vec![
             Page::of_numbers(None, line.iter().copied()),
             Page::of_optional(&time, i64::MIN),
             Page::of_dictionary(None, &level, 2).with_texts(["INFO", "WARN"]),
@@ -63,7 +63,7 @@ fn any_reader_reads_what_is_written_and_so_does_this_one() {
             Page::of_numbers(Some(&lists), gaps.iter().copied()),
             Page::of_numbers(Some(&lists), sessions.iter().map(|&s| i64::from(s) + 1)),
         ];
-        writer.write(rows, &pages).unwrap();
+        writer.write(rows, pages).unwrap();
     }
     writer.finish().unwrap();
 
@@ -99,9 +99,9 @@ fn any_reader_reads_what_is_written_and_so_does_this_one() {
         table.read(0, at("time")).unwrap().optional(-1).unwrap()[2..5],
         [1_226_262_929_999_998, -1, 1_226_262_929_999_996]
     );
-    let (ends, sessions) = table.read(1, at("sessions")).unwrap().lists(|n| Ok(n + 1)).unwrap();
-    assert_eq!((&ends[..5], sessions[2]), (&[0, 1, 3, 43, 43][..], 7));
-    assert_eq!(table.read(0, at("sessions")).unwrap().lists(Ok).unwrap().0[..2], [1, 2]);
+    let (ends, sessions, dictionary) = table.read(1, at("sessions")).unwrap().lists().unwrap();
+    assert_eq!((&ends[..5], sessions[2], dictionary[2]), (&[0, 1, 3, 43, 43][..], 2, 6));
+    assert_eq!(table.read(0, at("sessions")).unwrap().lists().unwrap().0[..2], [1, 2]);
     assert_eq!(table.read(0, at("template")).unwrap().changed(Ok).unwrap()[5..7], [7, 9]);
     assert!(table.column("nope").is_err());
 }
