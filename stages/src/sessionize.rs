@@ -106,6 +106,9 @@ impl SessionizeParams {
     }
 }
 
+/// Sessions or events from which on their numbers tell something.
+const MANY: u64 = 1_000;
+
 /// `sessions.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SessionSummary {
@@ -157,6 +160,18 @@ impl SessionSummary {
         }
         if self.last.is_none() {
             warnings.push("no line has a time: all sessions start at 1970-01-01 and gaps are 0".to_owned());
+        }
+        if self.sessions >= MANY && self.events * 10 < self.sessions * 11 {
+            warnings.push(format!(
+                "{} sessions have {} events in all, so nearly every line is a session of its own; is `session` of the stage that parses right? It should match what lines of one session share",
+                self.sessions, self.events
+            ));
+        }
+        if self.sessions == 1 && self.events >= MANY {
+            warnings.push(format!(
+                "all {} events are of one session; unless that is meant, `session` of the stage that parses should match what tells sessions apart",
+                self.events
+            ));
         }
         warnings
     }

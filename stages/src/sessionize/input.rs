@@ -6,13 +6,12 @@ use anyhow::{Context as _, bail, ensure};
 
 use super::build::{Batch, Lines, Rules, Sources, group};
 use super::{SessionSummary, SessionizeParams, Sessions};
-use crate::drain::Limits;
 use crate::logs::format::NO_TIME;
 use crate::logs::rows::{FileTables, Rows, text};
 use crate::logs::scan::scan_log;
 use crate::parse::{FileSummary, ParseParams, ParseSummary, Part, YearsOfLogs, reading_order, refuse_nothing};
 use crate::support::parquet::Table;
-use crate::templates::{LocalTemplate, Template, given_from_known, globalize, name_alike};
+use crate::templates::{LocalTemplate, Template, TemplatesParams, given_from_known, globalize, name_alike};
 
 /// The rows of an events directory: a row group is a batch.
 pub(super) struct Events<'a> {
@@ -152,7 +151,8 @@ pub struct LogSessions {
 /// Parses logs and makes sessions in one go, by the very code of the stages `parse`, `templates` and `sessionize`.
 ///
 /// `paths` are read oldest first. `known` are the global templates of a run (`templates.csv`): a line of one of them has
-/// its number, others get new numbers above. Works on the rayon pool it is called from.
+/// its number, others get new numbers above, or are of the template `unseen` if `templates` are frozen. Works on the rayon
+/// pool it is called from.
 ///
 /// # Errors
 /// A log cannot be read, nothing can be parsed, or no line has a session key.
@@ -160,7 +160,7 @@ pub fn sessions_from_logs(
     paths: &[&Path],
     parse: &ParseParams,
     known: &[Template],
-    limits: Limits,
+    templates: &TemplatesParams,
     sessionize: &SessionizeParams,
 ) -> anyhow::Result<LogSessions> {
     let given = given_from_known(known);
@@ -207,7 +207,7 @@ pub fn sessions_from_logs(
         })
         .collect();
     name_alike(&mut local);
-    let global = globalize(&local, known, limits)?;
+    let global = globalize(&local, known, templates.drain.limits(), templates.growth_when_scoring())?;
     drop(local);
 
     let mut sources = Sources::default();

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::drain::Limits;
 use crate::parse::ParseParams;
 use crate::support::table::read_parquet;
-use crate::templates::Source;
+use crate::templates::{Source, TemplatesParams};
 use crate::testing::{Run, real_data, run};
 
 const FIRST: &str = "\
@@ -130,6 +129,18 @@ fn short_sessions_are_left_out_and_none_at_all_is_an_error() {
 }
 
 #[test]
+fn a_session_for_each_line_or_for_all_is_warned_of() {
+    let warnings = |sessions: u64, events: u64| {
+        let about = SessionSummary { sessions, events, last: Some(String::new()), ..SessionSummary::default() };
+        about.warnings(&SessionizeParams::default(), &[true])
+    };
+    assert_eq!(warnings(1000, 1100), [""; 0]);
+    assert_eq!(warnings(999, 999), [""; 0]);
+    assert!(warnings(1000, 1099)[0].starts_with("1000 sessions have 1099 events in all, so nearly every line"));
+    assert!(warnings(1, 1000)[0].starts_with("all 1000 events are of one session; unless that is meant, `session`"));
+}
+
+#[test]
 fn logs_read_directly_give_the_same_sessions() {
     let files: [(&str, &[u8]); 2] = [("a.log.1", FIRST.as_bytes()), ("a.log", SECOND.as_bytes())];
     let [made, merged, _] = sessions(&files, &json!({}), 2).unwrap();
@@ -141,8 +152,14 @@ fn logs_read_directly_give_the_same_sessions() {
     }
     let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let direct = |paths: &[&Path], known: &[Template]| {
-        sessions_from_logs(paths, &ParseParams::default(), known, Limits::default(), &SessionizeParams::default())
-            .unwrap()
+        sessions_from_logs(
+            paths,
+            &ParseParams::default(),
+            known,
+            &TemplatesParams::default(),
+            &SessionizeParams::default(),
+        )
+        .unwrap()
     };
     for known in [&known[..], &[]] {
         let got = direct(&paths, known);
@@ -345,7 +362,7 @@ fn the_real_sample_becomes_its_sessions() {
             &[log.as_path()],
             &ParseParams::default(),
             known,
-            Limits::default(),
+            &TemplatesParams::default(),
             &SessionizeParams::default(),
         )
         .unwrap();
