@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use super::build::{Batch, Lines, Rules, Sources, group};
 use super::{SessionSummary, SessionizeParams, Sessions};
 use crate::logs::format::NO_TIME;
+use crate::logs::keys::Keys;
 use crate::logs::rows::{FileTables, Rows, text};
 use crate::logs::scan::scan_log;
 use crate::parse::{FileSummary, ParseParams, ParseSummary, Part, YearsOfLogs, reading_order, refuse_nothing};
@@ -98,6 +99,30 @@ impl Lines for Events<'_> {
         (self.check)()?;
         let (part, group) = self.groups[number];
         self.parts[part].batch(group, whole)
+    }
+}
+
+/// Lines as if all were of one session, also those that name none.
+pub(super) struct WholeLog<'a>(pub(super) &'a dyn Lines);
+
+impl WholeLog<'_> {
+    /// Replaces the session keys by the one.
+    pub(super) fn sources(sources: Sources) -> Sources {
+        let mut keys = Keys::default();
+        keys.number(b"all");
+        Sources { keys, ..sources }
+    }
+}
+
+impl Lines for WholeLog<'_> {
+    fn batches(&self) -> usize {
+        self.0.batches()
+    }
+
+    fn batch(&self, number: usize, whole: bool) -> anyhow::Result<Batch> {
+        let batch = self.0.batch(number, whole)?;
+        let lines = batch.time.len();
+        Ok(Batch { sessions: vec![0; lines], ends: (1..=lines as u32).collect(), known: vec![0], ..batch })
     }
 }
 
@@ -224,8 +249,11 @@ pub fn sessions_from_logs(
     }
     // All in memory already, so no file is needed.
     let rules = Rules { events: usize::MAX, ..sessionize.rules(&global.templates)? };
+    let whole = WholeLog(&held);
+    let (lines, sources): (&dyn Lines, _) =
+        if rules.keyless { (&whole, WholeLog::sources(sources)) } else { (&held, sources) };
     let mut sessions = Sessions::default();
-    let mut summary = group(&held, &sources, &rules, Path::new(""), Ok, |some| {
+    let mut summary = group(lines, &sources, &rules, Path::new(""), Ok, |some| {
         sessions.append(some);
         Ok(())
     })?;
