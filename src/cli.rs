@@ -178,6 +178,11 @@ pub(crate) enum Command {
   logweir score new.log --out scores.csv   with the models of the last run
   logweir score a.log.gz b.log --out -     two parts of one log, CSV on stdout")]
     Score(ScoreArgs),
+    /// Print the raw log lines of sessions
+    #[command(after_help = "Examples:
+  logweir lines blk_-1608999687919862906           as of the last run
+  logweir lines blk_1 blk_2 --run 8f3a --json      of two, of another run")]
+    Lines(LinesArgs),
     /// List the built-in stage kinds, or show one with every parameter
     #[command(after_help = "Examples:
   logweir stages         all kinds
@@ -490,6 +495,17 @@ pub(crate) struct ScoreArgs {
     /// How many threads to use (default: all cores)
     #[arg(short = 'j', value_name = "N")]
     pub(crate) jobs: Option<std::num::NonZeroUsize>,
+}
+
+/// `lines`.
+#[derive(Debug, Args)]
+pub(crate) struct LinesArgs {
+    /// Session ids, as in sessions.csv
+    #[arg(required = true, value_name = "SESSION")]
+    pub(crate) sessions: Vec<String>,
+    /// Look in the artifacts of this run (default: the last)
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: Option<String>,
 }
 
 /// `stages`.

@@ -10,6 +10,7 @@ mod graph;
 mod history;
 mod init;
 mod lineage;
+mod lines;
 mod man;
 mod metrics;
 mod plan;
@@ -61,6 +62,7 @@ pub(crate) fn execute(cli: &Cli, screen: &Screen) -> Outcome {
         Command::ExportLineage(args) => export_lineage::export(global, args, screen),
         Command::Simulate(args) => simulate::simulate(args, screen),
         Command::Score(args) => score::score(global, args, screen),
+        Command::Lines(args) => lines::lines(global, args, screen),
         Command::Stages(args) => stages::stages(args, screen),
         Command::Schema => stages::schema(screen),
         Command::Init(args) => init::init(global, args, screen),

@@ -178,7 +178,7 @@ impl<'a> Parts<'a> {
 }
 
 /// The one stage of a kind.
-fn only<'a>(detail: &'a RunDetail, kind: &str) -> anyhow::Result<&'a StageOutcome> {
+pub(super) fn only<'a>(detail: &'a RunDetail, kind: &str) -> anyhow::Result<&'a StageOutcome> {
     let mut found = detail.stages.iter().filter(|stage| stage.action.as_deref() == Some(kind));
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),
@@ -188,7 +188,7 @@ fn only<'a>(detail: &'a RunDetail, kind: &str) -> anyhow::Result<&'a StageOutcom
 }
 
 /// The stage that wrote an input slot of another, and that output.
-fn producer<'a>(
+pub(super) fn producer<'a>(
     detail: &'a RunDetail,
     reader: &StageOutcome,
     slot: &str,

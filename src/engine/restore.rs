@@ -1,7 +1,8 @@
 //! Artifacts of a past run: back in place, or to somewhere else.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::engine::Engine;
@@ -64,6 +65,25 @@ impl Engine {
             EngineError::MissingObject(digest) => why_missing(&cache, digest, None),
             error => error,
         })
+    }
+
+    /// Returns where the content of an object lies in the store, for commands that read a little of large artifacts: of
+    /// a file under the empty name, of a directory under the paths in it. Nothing may be written there; what is read is
+    /// not compared with its digest.
+    ///
+    /// # Errors
+    /// A file is missing, or has another size than recorded; or the manifest of a directory is corrupt.
+    pub fn stored(&self, output: &OutputRecord) -> Result<BTreeMap<String, PathBuf>, EngineError> {
+        let cache = self.project().cache();
+        let store = Store::new(&cache, &cache.join("tmp"), Link::Auto);
+        if let Some(digest) = missing(&store, output) {
+            return Err(why_missing(&cache, digest, None));
+        }
+        if !output.is_directory() {
+            return Ok(BTreeMap::from([(String::new(), store.path(&output.digest))]));
+        }
+        let manifest = store.manifest(&output.digest).map_err(EngineError::from)?;
+        Ok(manifest.files.iter().map(|(path, fact)| (path.clone(), store.path(&fact.digest))).collect())
     }
 }
 

@@ -10,8 +10,13 @@
 //!   templates, while forty user names, or `KB` and `MB`, become one wildcard.
 //! - Each form is then matched against the finished templates, the most specific first. [`Matcher`] does the same for
 //!   logs seen later, so that a line has the same template in a batch and when it is scored alone.
+//! - Templates of an earlier log can be gone on from ([`extend`]).
+
+mod extend;
 
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use extend::{Extended, extend};
 
 /// The wildcard of positions where forms of one template differ.
 pub const ANY: &str = "<*>";
@@ -37,10 +42,7 @@ impl Default for Limits {
 
 /// Groups forms (in order of first appearance) and returns the texts of their templates, in order of the first form.
 pub fn mine(forms: &[&str], limits: Limits) -> Vec<String> {
-    let mut tree = Tree { limits, roots: BTreeMap::new(), groups: Vec::new() };
-    for (number, form) in forms.iter().enumerate() {
-        tree.add(number, form);
-    }
+    let tree = Tree::of(forms, limits);
     let mut texts: Vec<(usize, String)> = Vec::new();
     let mut seen = BTreeSet::new();
     for group in &tree.groups {
@@ -130,6 +132,14 @@ struct Tree {
 }
 
 impl Tree {
+    fn of(forms: &[&str], limits: Limits) -> Self {
+        let mut tree = Self { limits, roots: BTreeMap::new(), groups: Vec::new() };
+        for (number, form) in forms.iter().enumerate() {
+            tree.add(number, form);
+        }
+        tree
+    }
+
     fn add(&mut self, number: usize, form: &str) {
         let words = words(form);
         let leaf = leaf(&mut self.roots, &words, &self.limits);
@@ -192,6 +202,15 @@ fn similarity(template: &[String], words: &[&str]) -> (f64, usize) {
 impl Group {
     /// Returns the group's templates, each with its first form: see [`Limits::min_values`].
     fn split(&self, forms: &[&str], min_values: usize) -> Vec<(usize, String)> {
+        let mut texts: BTreeMap<String, usize> = BTreeMap::new();
+        for (text, &number) in self.texts(forms, min_values).into_iter().zip(&self.members) {
+            texts.entry(text).or_insert(number);
+        }
+        texts.into_iter().map(|(text, number)| (number, text)).collect()
+    }
+
+    /// Returns the template of each member.
+    fn texts(&self, forms: &[&str], min_values: usize) -> Vec<String> {
         let members: Vec<Vec<&str>> = self.members.iter().map(|&m| words(forms[m])).collect();
         let variable: Vec<Option<String>> = (0..self.template.len())
             .map(|i| {
@@ -208,13 +227,12 @@ impl Group {
                 variable.then(|| format!("{key}{ANY}"))
             })
             .collect();
-        let mut texts: BTreeMap<String, usize> = BTreeMap::new();
-        for (member, &number) in members.iter().zip(&self.members) {
+        let text = |member: &Vec<&str>| {
             let text: Vec<&str> =
                 member.iter().zip(&variable).map(|(word, variable)| variable.as_deref().unwrap_or(word)).collect();
-            texts.entry(text.join(" ")).or_insert(number);
-        }
-        texts.into_iter().map(|(text, number)| (number, text)).collect()
+            text.join(" ")
+        };
+        members.iter().map(text).collect()
     }
 }
 
@@ -275,13 +293,18 @@ fn agreement(template: &[String], words: &[&str]) -> Option<usize> {
         if mine == word {
             equal += 1;
         } else if mine != ANY {
-            let key = mine.strip_suffix(ANY).filter(|key| key.ends_with('='))?;
+            let key = key_of(mine)?;
             if !word.starts_with(key) {
                 return None;
             }
         }
     }
     Some(equal)
+}
+
+/// Returns the `key=` of a word `key=<*>`.
+fn key_of(word: &str) -> Option<&str> {
+    word.strip_suffix(ANY).filter(|key| key.ends_with('='))
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 //!
 //! The label file is `session key,label` with a header; without one every label is empty. Labels are read generously
 //! (`Anomaly`, `anomalous`, `1`, `true`, … and `Normal`, `benign`, `0`, `-`, …; `with.anomalous` and `with.normal` change the lists,
-//! upper and lower case are one). What is neither counts as unknown, with a warning.
+//! upper and lower case are one). What is neither counts as unknown, with a warning. Sessions that were cut by time
+//! (`KEY@START`) have the label of their own id, else that of their key: it says that the key is anomalous somewhere, not in
+//! which window.
 //!
 //! A type rule holds for a session if all of its clauses do: `only` (every event matches one of the patterns), `any` (some
 //! event matches one), `all` (each pattern matches some event), `none` (no event matches any). The first rule that holds
@@ -10,7 +12,7 @@
 
 mod rules;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -153,6 +155,23 @@ impl LabelParams {
     }
 }
 
+impl Known {
+    /// Returns what is said of a session: of its own id, else of the key that it was cut of by time (`KEY@20081109T203500Z`),
+    /// so that all sessions of a key have its label.
+    pub fn of(&self, id: &str) -> Option<&Option<bool>> {
+        self.labels.get(id).or_else(|| self.labels.get(key_of(id)?))
+    }
+}
+
+/// Returns the key of a session that was cut by time.
+fn key_of(id: &str) -> Option<&str> {
+    let (key, start) = id.rsplit_once('@')?;
+    let (day, time) = start.strip_suffix('Z')?.split_once('T')?;
+    let digits =
+        |text: &str, least: usize| text.len() >= least && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    (digits(day, 8) && digits(time, 6)).then_some(key)
+}
+
 /// The stage.
 struct Label {
     params: LabelParams,
@@ -186,7 +205,7 @@ impl Stage for Label {
             cx.info("no label file: all labels are empty");
             Known::default()
         };
-        let labels: Vec<Option<bool>> = ids.iter().map(|id| known.labels.get(*id).copied().flatten()).collect();
+        let labels: Vec<Option<bool>> = ids.iter().map(|id| known.of(id).copied().flatten()).collect();
         write_labels(cx.output("labels")?, &ids, &labels, &start)?;
 
         if let Some(path) = cx.optional_output("types") {
@@ -218,8 +237,12 @@ fn warn(cx: &StageContext<'_>, known: &Known, ids: &[&str]) {
     for (label, count) in &known.odd {
         cx.warn(format!("label `{label}` ({count} sessions) is neither normal nor anomalous: it counts as unknown"));
     }
-    let here = ids.iter().filter(|id| known.labels.contains_key(**id)).count();
-    let absent = known.labels.len() - here;
+    let here = ids.iter().filter(|id| known.of(id).is_some()).count();
+    let mut used: BTreeSet<&str> = BTreeSet::new();
+    for id in ids {
+        used.extend(if known.labels.contains_key(*id) { Some(*id) } else { key_of(id) });
+    }
+    let absent = known.labels.keys().filter(|key| !used.contains(key.as_str())).count();
     if absent > 0 {
         cx.warn(format!("{absent} of {} labels are for sessions that the log does not have", known.labels.len()));
     }

@@ -29,6 +29,8 @@ pub mod fusion;
 pub mod score;
 pub mod score_logs;
 
+pub mod session_lines;
+
 pub mod evaluate;
 pub mod export;
 pub mod plots;

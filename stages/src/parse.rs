@@ -26,6 +26,7 @@
 mod lines;
 mod part;
 pub mod places;
+mod suspicions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -45,9 +46,6 @@ use crate::logs::scan::scan;
 use crate::support::time::rfc3339;
 pub use lines::{JsonKeys, LogFormat, MultilineKey, SessionKey};
 use part::{Draft, PartWriter};
-
-/// Share of rejected lines from which on a file is suspicious.
-const SUSPICIOUS: f64 = 0.05;
 
 /// Returns the kind.
 pub fn kind() -> StageKind {
@@ -300,45 +298,6 @@ impl FileSummary {
         about.warnings = about.suspicions(end);
         about
     }
-
-    /// Returns what is suspicious about the file.
-    fn suspicions(&self, end: &End) -> Vec<String> {
-        let mut warnings = Vec::new();
-        let path = &self.path;
-        if let Some(why) = &end.truncated {
-            warnings.push(format!("{path} is truncated: {why}; the {} lines before are used", self.lines));
-        }
-        if end.grew {
-            warnings.push(format!("{path} grew while it was read; it was read up to the size it had at first"));
-        }
-        if self.lines == 0 && end.truncated.is_none() {
-            warnings.push(format!("{path} is empty"));
-        }
-        let share = self.rejected as f64 / (self.parsed + self.rejected).max(1) as f64;
-        if share > SUSPICIOUS {
-            let first = self.rejected_samples.first();
-            let first = first.map(|s| format!(", the first in line {} ({})", s.line, s.why)).unwrap_or_default();
-            warnings.push(format!(
-                "{path}: {} of {} lines ({:.1} %) are malformed{first}; is `format` right?",
-                self.rejected,
-                self.lines,
-                100.0 * share
-            ));
-        }
-        if self.continued > 9 * self.parsed {
-            warnings.push(format!(
-                "{path}: {} of {} lines start no entry and count as parts of the {} that do; are `format` and `multiline` right?",
-                self.continued, self.lines, self.parsed
-            ));
-        }
-        if self.parsed > 0 && self.sessions == 0 {
-            warnings.push(format!("{path}: no line has a session key; is `session` right?"));
-        }
-        if self.parsed > 0 && self.first.is_none() {
-            warnings.push(format!("{path}: no line has a time that can be read; is `timestamp_format` right?"));
-        }
-        warnings
-    }
 }
 
 /// The stage.
@@ -400,12 +359,13 @@ impl Parse {
             done += path.metadata().map_or(0, |m| m.len());
             cx.progress(done, total, "bytes");
 
-            let file = FileSummary::new(logical, simulated, &tables, &end);
+            let mut file = FileSummary::new(logical, simulated, &tables, &end);
+            file.suspect_masks(&self.params.masks, &tables);
             for warning in &file.warnings {
                 cx.warn(warning);
             }
             let json = serde_json::to_string_pretty(&file)?;
-            let path = folder.join("parse.json");
+            let path = folder.join(ABOUT);
             std::fs::write(&path, json + "\n").with_context(|| format!("cannot write {}", path.display()))?;
         }
         Ok(())
@@ -565,6 +525,7 @@ const ROWS: &str = "rows.parquet";
 const SESSIONS: &str = "sessions.parquet";
 const TEMPLATES: &str = "templates.csv";
 const GIVEN: &str = "given.csv";
+const ABOUT: &str = "parse.json";
 
 /// Finds the folders of an events directory and returns them in reading order, pieces of a file by their first byte.
 ///
@@ -579,21 +540,28 @@ pub fn read_parts(events: &Path) -> anyhow::Result<Vec<Part>> {
             let entry = entry.with_context(context)?;
             if entry.path().is_dir() {
                 pending.push(entry.path());
-            } else if entry.file_name() == "parse.json" {
-                let path = entry.path();
-                let context = || format!("cannot read {}", path.display());
-                let about: FileSummary =
-                    serde_json::from_slice(&std::fs::read(&path).with_context(context)?).with_context(context)?;
-                let (file, start) = whole_of(&about.path);
-                parts.push(Part { folder: folder.clone(), file: file.to_owned(), start, about });
+            } else if entry.file_name() == ABOUT {
+                parts.push(read_part(&folder, &entry.path())?);
             }
         }
     }
     if parts.is_empty() {
         bail!("{} holds no parsed log", events.display());
     }
-    parts.sort_by_cached_key(|part| (reading_order(&part.file), part.start));
+    sort_parts(&mut parts);
     Ok(parts)
+}
+
+fn read_part(folder: &Path, about: &Path) -> anyhow::Result<Part> {
+    let context = || format!("cannot read {}", about.display());
+    let about: FileSummary =
+        serde_json::from_slice(&std::fs::read(about).with_context(context)?).with_context(context)?;
+    let (file, start) = whole_of(&about.path);
+    Ok(Part { folder: folder.to_owned(), file: file.to_owned(), start, about })
+}
+
+fn sort_parts(parts: &mut [Part]) {
+    parts.sort_by_cached_key(|part| (reading_order(&part.file), part.start));
 }
 
 /// Sums up the parts of an events directory.
@@ -606,7 +574,7 @@ pub fn summary_of(parts: &[Part]) -> ParseSummary {
 }
 
 /// Returns the file that a logical path is a piece of, and its first byte there: `x.log:70-150`.
-fn whole_of(logical: &str) -> (&str, u64) {
+pub fn whole_of(logical: &str) -> (&str, u64) {
     let piece = logical.rsplit_once(':').and_then(|(file, range)| {
         let (start, end) = range.split_once('-')?;
         end.parse::<u64>().ok()?;

@@ -18,7 +18,7 @@ use crate::score::{Bundle, Directories};
 use crate::sessionize::{SessionizeParams, sessions_from_logs};
 use crate::support::time::rfc3339;
 use crate::support::traces::Templates;
-use crate::templates::{TemplatesParams, read_templates};
+use crate::templates::{Source, TemplatesParams, read_templates};
 
 /// What to score with, as a run recorded it.
 #[derive(Clone, Debug)]
@@ -78,10 +78,10 @@ impl Scorer {
         let bundle = Bundle::load(&self.models)?;
         let known = read_templates(&self.known)?;
         let metrics = Metrics::read(&self.metrics)?;
-        let limits = recorded::<TemplatesParams>(&self.templates, "templates")?.drain.limits();
+        let mining = recorded::<TemplatesParams>(&self.templates, "templates")?;
         let parse = recorded::<ParseParams>(&self.parse, "parse")?;
         let sessionize = recorded::<SessionizeParams>(&self.sessionize, "sessionize")?;
-        let found = sessions_from_logs(logs, &parse, &known, limits, &sessionize)?;
+        let found = sessions_from_logs(logs, &parse, &known, &mining, &sessionize)?;
         let templates = Templates {
             event_ids: found.templates.iter().map(|t| t.event_id.clone()).collect(),
             texts: found.templates.iter().map(|t| t.text.clone()).collect(),
@@ -90,11 +90,15 @@ impl Scorer {
         let events: Vec<usize> = (0..found.sessions.len()).map(|row| found.sessions.events_of(row).len()).collect();
         let alerts = write_scores(&frame, &events, metrics.threshold, format, out)?;
         let new_templates = found.templates.len() - known.len();
+        let unseen: u64 = found.templates.iter().filter(|t| t.source == Source::Unseen).map(|t| t.count).sum();
         let mut warnings: Vec<String> = found.parse.files.iter().flat_map(|f| f.warnings.clone()).collect();
         if new_templates > 0 {
             warnings.push(format!(
                 "{new_templates} message templates are new to the trained run: their sessions are scored by what is known"
             ));
+        }
+        if unseen > 0 {
+            warnings.push(format!("{unseen} lines match no template of the trained run (`known: frozen`)"));
         }
         Ok(Scored {
             lines: found.summary.lines,

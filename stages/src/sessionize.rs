@@ -7,12 +7,16 @@
 //! **Censored** sessions are those that may go on after the log ends. A session is *closed* by an event whose template
 //! matches one of `closes` (on HDFS: the block is deleted). Without such an event it is censored if it was still active
 //! less than `idle` before the log's end; one that was silent for longer is taken as over. The default of twelve hours is
-//! the 99th percentile of the silence before a block's deletion on HDFS_v1.
+//! the 99th percentile of the silence before a block's deletion on HDFS_v1. A window is censored if it ends after the log
+//! does, a session between silences if the log ends within `gap` of its last event; neither if an event closes it.
+//!
+//! Sessions of keys, or all lines of the log, can be cut by time ([`windows`]).
 
 mod build;
 mod input;
 mod packed;
 mod sessions;
+mod windows;
 
 use std::path::Path;
 
@@ -22,10 +26,12 @@ use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use build::{EVENTS, Rules, group};
+use build::{EVENTS, Lines, Rules, group};
+use input::WholeLog;
 pub use input::{LogSessions, sessions_from_logs};
 use sessions::SessionWriter;
 pub use sessions::Sessions;
+use windows::Cut;
 
 use crate::parse::{read_parts, summary_of};
 use crate::templates::{Template, read_map, read_templates};
@@ -65,12 +71,31 @@ pub struct SessionizeParams {
     pub idle: f64,
     /// Sessions with fewer events are left out (and counted).
     pub min_events: usize,
+    /// What sessions are cut of: the lines of each `key` that `parse` found, or all lines of the `log`, also those without a key.
+    pub within: Within,
+    /// Cuts into windows of so much time (`500ms`, `30s`, `5m`, `1h`, `1d`), aligned to 1970 in UTC; a session is `KEY@START`, or `@START` within the log.
+    pub window: Option<String>,
+    /// How much later each window starts than the one before; shorter than `window`, it lets windows overlap (default: `window`).
+    pub step: Option<String>,
+    /// Cuts where there is no event for longer than this; a session is `KEY@START`, START that of its first event.
+    pub gap: Option<String>,
+}
+
+/// What sessions are cut of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Within {
+    /// The lines of each session key.
+    #[default]
+    Key,
+    /// All lines.
+    Log,
 }
 
 impl Default for SessionizeParams {
     fn default() -> Self {
         let closes = ["Deleting block", "is added to invalidSet of"].map(str::to_owned).to_vec();
-        Self { closes, idle: 12.0, min_events: 1 }
+        Self { closes, idle: 12.0, min_events: 1, within: Within::Key, window: None, step: None, gap: None }
     }
 }
 
@@ -85,6 +110,7 @@ impl Params for SessionizeParams {
         if !(self.idle >= 0.0 && self.idle.is_finite()) {
             errors.push(ParamError::new("idle", "must be 0 or more hours"));
         }
+        errors.extend(self.cut().err());
         errors
     }
 }
@@ -99,12 +125,47 @@ impl SessionizeParams {
         Ok(templates.iter().map(|t| patterns.iter().any(|p| p.is_match(&t.text))).collect())
     }
 
+    /// Returns how sessions are cut by time.
+    fn cut(&self) -> Result<Option<Cut>, ParamError> {
+        let span = |name: &str, text: &Option<String>| {
+            text.as_deref().map(windows::micros).transpose().map_err(|e| ParamError::new(name, e))
+        };
+        let (window, step, gap) = (span("window", &self.window)?, span("step", &self.step)?, span("gap", &self.gap)?);
+        match (window, step, gap) {
+            (Some(_), _, Some(_)) => {
+                Err(ParamError::new("gap", "sessions are cut by `gap` or by `window`, not by both"))
+            }
+            (None, Some(_), _) => Err(ParamError::new("step", "is the step of a `window`, which is not given")),
+            (Some(length), step, None) => {
+                let step = step.unwrap_or(length);
+                if step > length {
+                    return Err(ParamError::new("step", "is longer than `window`: events between would be lost"));
+                }
+                if length / step > MOST_WINDOWS {
+                    let why = format!("an event would be in more than {MOST_WINDOWS} windows");
+                    return Err(ParamError::new("step", why));
+                }
+                Ok(Some(Cut::Window { length, step }))
+            }
+            (None, None, gap) => Ok(gap.map(Cut::Gap)),
+        }
+    }
+
     /// Returns what makes sessions of events.
     fn rules(&self, templates: &[Template]) -> anyhow::Result<Rules> {
         let closing = self.closing(templates)?;
-        Ok(Rules { closing, idle: (self.idle * 3.6e9) as i64, min_events: self.min_events, events: EVENTS })
+        let cut = self.cut().map_err(|e| anyhow::anyhow!("`{}`: {}", e.path, e.message))?;
+        let keyless = self.within == Within::Log;
+        let idle = (self.idle * 3.6e9) as i64;
+        Ok(Rules { closing, idle, min_events: self.min_events, events: EVENTS, cut, keyless })
     }
 }
+
+/// Sessions or events from which on their numbers tell something.
+const MANY: u64 = 1_000;
+
+/// Most windows that share an event.
+const MOST_WINDOWS: i64 = 1_000;
 
 /// `sessions.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -157,6 +218,18 @@ impl SessionSummary {
         }
         if self.last.is_none() {
             warnings.push("no line has a time: all sessions start at 1970-01-01 and gaps are 0".to_owned());
+        }
+        if self.sessions >= MANY && self.events * 10 < self.sessions * 11 {
+            warnings.push(format!(
+                "{} sessions have {} events in all, so nearly every line is a session of its own; is `session` of the stage that parses right? It should match what lines of one session share",
+                self.sessions, self.events
+            ));
+        }
+        if self.sessions == 1 && self.events >= MANY {
+            warnings.push(format!(
+                "all {} events are of one session; unless that is meant, `session` of the stage that parses should match what tells sessions apart",
+                self.events
+            ));
         }
         warnings
     }
@@ -211,9 +284,12 @@ fn sessionize(
     let map = read_map(cx.input("map")?)?;
     let check = || cx.check_cancelled();
     let (events, sources) = input::Events::open(&parts, map, templates, &check)?;
+    let whole = WholeLog(&events);
+    let (lines, sources): (&dyn Lines, _) =
+        if rules.keyless { (&whole, WholeLog::sources(sources)) } else { (&events, sources) };
     let mut out = SessionWriter::create(cx.output("sessions")?)?;
     let encode = |sessions: Sessions| sessions.encoded(templates.len());
-    let mut about = group(&events, &sources, rules, &cx.scratch, encode, |encoded| {
+    let mut about = group(lines, &sources, rules, &cx.scratch, encode, |encoded| {
         check()?;
         out.write(encoded)
     })?;

@@ -126,3 +126,39 @@ fn a_new_rotated_log_is_parsed_alone() {
     assert_eq!(parsed, ["parse[a.log]"]);
     assert_eq!(project.run(&[]).ok().counts().executed, 0);
 }
+
+#[test]
+fn the_raw_lines_of_a_session_are_found_however_the_log_is_cut() {
+    let text = log(3000);
+    let wanted: Vec<String> = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| line.split_whitespace().any(|word| word == "blk_77"))
+        .map(|(at, line)| format!("logs/a.log:{}: {line}", at + 1))
+        .collect();
+    assert!(wanted.len() > 3);
+    for more in ["", "    map: log\n", "    map: { slot: log, split: 20KiB }\n"] {
+        let project = Project::new(&pipeline("logs/*.log", more));
+        project.write("logs/a.log", &text);
+        project.logweir(&["run"]).ok();
+        let said = project.logweir(&["lines", "blk_77"]).ok();
+        let mut lines: Vec<&str> = said.out.lines().collect();
+        lines.sort_by_key(|line| line.split(':').nth(1).unwrap().parse::<u64>().unwrap());
+        assert_eq!(lines, wanted, "{more}");
+        let json = project.logweir(&["--json", "lines", "blk_77", "blk_76", "--run", "last"]).ok().json();
+        let sessions = &json["sessions"];
+        assert_eq!((&sessions[0]["session_id"], &sessions[1]["session_id"]), (&"blk_77".into(), &"blk_76".into()));
+        assert_eq!(sessions[0]["lines"].as_array().unwrap().len(), wanted.len());
+        assert!(sessions[0]["lines"][0]["event_id"].as_str().unwrap().starts_with('T'));
+
+        let none = project.logweir(&["lines", "blk_77x"]).exits(2);
+        assert!(
+            none.err.contains("no session `blk_77x`") && none.err.contains("did you mean `blk_77`"),
+            "{}",
+            none.err
+        );
+        project.write("logs/a.log", &text[5..]);
+        let changed = project.logweir(&["lines", "blk_77"]).exits(3);
+        assert!(changed.err.contains("was changed after it was parsed"), "{}", changed.err);
+    }
+}

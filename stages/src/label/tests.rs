@@ -120,3 +120,18 @@ fn rules_look_at_templates_by_number() {
     assert_eq!((rules.type_of(&[0, 0]), rules.type_of(&[0, 1]), rules.type_of(&[7])), ("other", "n", "other"));
     assert_eq!(rules.without_template(), ["q"]);
 }
+
+#[test]
+fn sessions_cut_by_time_have_the_label_of_their_key() {
+    let known = Known {
+        labels: [("blk_1", true), ("a@b", true), ("blk_1@20081109T203530Z", false)]
+            .map(|(id, label)| (id.to_owned(), Some(label)))
+            .into(),
+        ..Known::default()
+    };
+    let label = |id: &str| known.of(id).copied().flatten();
+    assert_eq!(label("blk_1@20081109T203531.5Z"), Some(true));
+    assert_eq!(label("blk_1@20081109T203530Z"), Some(false));
+    assert_eq!((label("a@b"), label("a@b@20081109T203530Z")), (Some(true), Some(true)));
+    assert_eq!((label("a"), label("blk_1@noon"), label("@20081109T203530Z")), (None, None, None));
+}

@@ -1,10 +1,11 @@
 //! From a line's number over all files, as sessions have it, to its place in its file.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
-use super::{Part, read_parts};
+use super::{ABOUT, Part, ROWS, read_part, read_parts, sort_parts};
 use crate::support::parquet::Table;
 
 /// Where a line is.
@@ -16,6 +17,9 @@ pub struct LinePlace {
     pub line: u64,
     /// Byte offset of its start in the decompressed file.
     pub offset: u64,
+    /// How many lines there are up to the next parsed one, which may belong to it; 1 where no line of the file (or of
+    /// its piece) continues another.
+    pub lines: u64,
 }
 
 /// Finds lines of the logs that an events directory was made of. A look-up reads the row groups that hold the lines, two
@@ -38,14 +42,43 @@ impl Places {
     /// # Errors
     /// A file is missing or malformed.
     pub fn open(events: &Path) -> anyhow::Result<Self> {
+        Self::of(read_parts(events)?.into_iter().map(|part| (part.rows(), part)).collect())
+    }
+
+    /// Opens an events directory whose files lie elsewhere: `files` has their places by their paths in it.
+    ///
+    /// # Errors
+    /// As [`Places::open`].
+    pub fn of_files(files: &BTreeMap<String, PathBuf>) -> anyhow::Result<Self> {
+        let mut parts = Vec::new();
+        for (path, about) in files {
+            if path != ABOUT && !path.ends_with(&format!("/{ABOUT}")) {
+                continue;
+            }
+            let folder = path.strip_suffix(ABOUT).unwrap_or_default();
+            parts.push(read_part(Path::new(folder), about)?);
+        }
+        if parts.is_empty() {
+            bail!("there is no parsed log");
+        }
+        sort_parts(&mut parts);
+        let rows = |part: Part| {
+            let path = part.folder.join(ROWS);
+            let rows = files.get(&*path.to_string_lossy()).with_context(|| format!("{} is missing", path.display()))?;
+            Ok((rows.clone(), part))
+        };
+        Self::of(parts.into_iter().map(rows).collect::<anyhow::Result<_>>()?)
+    }
+
+    fn of(all: Vec<(PathBuf, Part)>) -> anyhow::Result<Self> {
         let mut parts: Vec<Rows> = Vec::new();
         let (mut before, mut before_in_file) = (0, 0);
-        for part in read_parts(events)? {
+        for (rows, part) in all {
             if parts.last().is_none_or(|last| last.part.file != part.file) {
                 before_in_file = 0;
             }
             let lines = part.about.lines;
-            parts.push(Rows { table: Table::open(&part.rows())?, part, before, before_in_file });
+            parts.push(Rows { table: Table::open(&rows)?, part, before, before_in_file });
             before += lines;
             before_in_file += lines;
         }
@@ -83,7 +116,16 @@ impl Places {
             }
             let Some((_, _, numbers, offsets)) = &known else { continue };
             let at = numbers.binary_search(&local).ok().with_context(missing)?;
+            let lines = match numbers.get(at + 1) {
+                _ if rows.part.about.continued == 0 => 1,
+                Some(next) => next - local,
+                None => {
+                    let next = (group + 1 < rows.table.groups()).then(|| rows.table.span(group + 1, column)).flatten();
+                    next.map_or(rows.part.about.lines + 1, |(first, _)| first as u64) - local
+                }
+            };
             places[i] = Some(LinePlace {
+                lines,
                 file: rows.part.file.clone(),
                 line: rows.before_in_file + local,
                 offset: rows.part.start + offsets.get(at).with_context(missing)?,

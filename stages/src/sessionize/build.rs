@@ -15,11 +15,12 @@ use rayon::prelude::*;
 
 use super::packed::{Block, Store};
 use super::sessions::Sessions;
+use super::windows::{self, Cut};
 use super::{FileStart, SessionSummary};
 use crate::logs::format::NO_TIME;
 use crate::logs::keys::Keys;
 use crate::logs::rows::text;
-use crate::support::time::rfc3339;
+use crate::support::time::{compact, rfc3339};
 use crate::support::turns::{in_order, lock};
 
 /// Sessions a row group holds.
@@ -91,6 +92,10 @@ pub(super) struct Rules {
     pub(super) min_events: usize,
     /// Events that are kept in memory.
     pub(super) events: usize,
+    /// How the sessions of keys are cut by time.
+    pub(super) cut: Option<Cut>,
+    /// Whether all lines are of one key, which names nothing and which no event closes.
+    pub(super) keyless: bool,
 }
 
 /// What a batch says about its sessions.
@@ -253,44 +258,77 @@ impl Placed {
         })
     }
 
-    /// Makes the sessions.
-    fn sessions(&mut self, order: &Order, keys: &Keys, rules: &Rules, group: usize) -> Sessions {
+    /// Makes the sessions, and counts those that have too few events once they are cut.
+    fn sessions(&mut self, order: &Order, keys: &Keys, rules: &Rules, group: usize) -> (Sessions, u64) {
         let from = group * ROW_GROUP;
         let to = (from + ROW_GROUP).min(order.sessions.len());
         let mut sessions = Sessions {
             ids: Vec::with_capacity(to - from),
-            offsets: order.offsets[from..=to].iter().map(|o| o - order.offsets[from]).collect(),
+            offsets: Vec::with_capacity(to - from + 1),
             events: Vec::with_capacity(self.events.len()),
             gaps: Vec::with_capacity(self.events.len()),
             lines: Vec::with_capacity(self.events.len()),
             ..Sessions::default()
         };
-        let mut key = Vec::new();
+        sessions.offsets.push(0);
+        let (mut key, mut short) = (Vec::new(), 0);
         for row in from..to {
-            let span = sessions.offsets[row - from]..sessions.offsets[row - from + 1];
-            let events = &mut self.events[span];
+            let base = order.offsets[from];
+            let events = &mut self.events[order.offsets[row] - base..order.offsets[row + 1] - base];
             // Log order already; stable, so that ties keep it.
             if !events.is_sorted_by_key(|(time, _)| *time) {
                 events.sort_by_key(|(time, _)| *time);
             }
-            let (mut before, mut closed) = (events[0].0, false);
-            sessions.start.push(before);
-            for &(time, what) in &*events {
-                let template = (what & ((1 << TEMPLATE) - 1)) as u32;
-                sessions.events.push(template);
-                sessions.lines.push(what >> TEMPLATE);
-                sessions.gaps.push((time - before) / 1000);
-                closed |= rules.closing.get(template as usize).copied().unwrap_or(false);
-                before = time;
-            }
-            sessions.end.push(before);
-            sessions.censored.push(order.log_end - before < rules.idle && !closed);
             key.clear();
             keys.write(order.sessions[row], &mut key);
-            sessions.ids.push(text(&key).into_owned());
+            let Some(cut) = &rules.cut else {
+                let closed = add(&mut sessions, events, &rules.closing) && !rules.keyless;
+                let last = events.last().map_or(0, |(time, _)| *time);
+                sessions.censored.push(order.log_end - last < rules.idle && !closed);
+                sessions.ids.push(text(&key).into_owned());
+                continue;
+            };
+            let key = if rules.keyless { "".into() } else { text(&key) };
+            for (piece, start) in cut.pieces(events) {
+                let events = &events[piece];
+                if events.len() < rules.min_events {
+                    short += 1;
+                    continue;
+                }
+                let closed = add(&mut sessions, events, &rules.closing) && !rules.keyless;
+                let last = events.last().map_or(0, |(time, _)| *time);
+                sessions.censored.push(cut.is_open(start, last, order.log_end) && !closed);
+                sessions.ids.push(format!("{key}@{}", compact(start)));
+            }
         }
-        sessions
+        (sessions, short)
     }
+}
+
+/// Adds the events of the next session; returns whether one of them closes it.
+fn add(sessions: &mut Sessions, events: &[(i64, u64)], closing: &[bool]) -> bool {
+    let (mut before, mut closed) = (events[0].0, false);
+    sessions.start.push(before);
+    for &(time, what) in events {
+        let template = (what & ((1 << TEMPLATE) - 1)) as u32;
+        sessions.events.push(template);
+        sessions.lines.push(what >> TEMPLATE);
+        sessions.gaps.push((time - before) / 1000);
+        closed |= closing.get(template as usize).copied().unwrap_or(false);
+        before = time;
+    }
+    sessions.end.push(before);
+    sessions.offsets.push(sessions.events.len());
+    closed
+}
+
+/// What is counted of sessions.
+#[derive(Default)]
+struct Total {
+    sessions: u64,
+    short: u64,
+    events: u64,
+    censored: u64,
 }
 
 /// Makes the sessions, row group by row group: `make` turns them into something on any thread, and `take` gets that in
@@ -331,7 +369,9 @@ pub(super) fn group<T>(
         batches.push((tally.known, before, block));
         Ok(())
     })?;
-    let order = Order::of(&count, keys, rules.min_events);
+    // Pieces are counted one by one.
+    let least = if rules.cut.is_some() { 1 } else { rules.min_events };
+    let order = Order::of(&count, keys, least);
     let rows = order.sessions.len();
     let all = count.events.iter().filter(|&&c| c > 0).count();
     (count.events, count.first) = (Vec::new(), Vec::new());
@@ -348,26 +388,48 @@ pub(super) fn group<T>(
     };
     in_order(batches.len(), sort, |_, sorted| store.add(sorted))?;
 
-    let (mut censored, spare) = (0, Mutex::new(Vec::<Placed>::new()));
-    let made = |group: usize| {
+    let spare = Mutex::new(Vec::<Placed>::new());
+    let sessions_of = |group: usize| -> anyhow::Result<(Sessions, u64)> {
         let mut placed = lock(&spare).pop().unwrap_or_default();
         placed.fill(&store, &order, group)?;
-        let sessions = placed.sessions(&order, keys, rules, group);
+        let made = placed.sessions(&order, keys, rules, group);
         lock(&spare).push(placed);
-        Ok((sessions.censored.iter().filter(|c| **c).count() as u64, make(sessions)?))
+        Ok(made)
     };
-    in_order(order.groups(), made, |_, (open, made)| {
-        censored += open;
-        take(made)
-    })?;
+    let open = |sessions: &Sessions| sessions.censored.iter().filter(|c| **c).count() as u64;
+    let mut total = Total { short: (all - rows) as u64, ..Total::default() };
+    if rules.cut.is_none() {
+        let made = |group: usize| {
+            let (sessions, _) = sessions_of(group)?;
+            Ok((open(&sessions), make(sessions)?))
+        };
+        in_order(order.groups(), made, |_, (open, made)| {
+            total.censored += open;
+            take(made)
+        })?;
+        (total.sessions, total.events) = (rows as u64, order.offsets[rows] as u64);
+    } else {
+        let mut pieces = Vec::with_capacity(order.groups());
+        in_order(order.groups(), sessions_of, |_, (sessions, short)| {
+            total.short += short;
+            total.censored += open(&sessions);
+            total.sessions += sessions.len() as u64;
+            total.events += sessions.events.len() as u64;
+            pieces.push(sessions);
+            Ok(())
+        })?;
+        let ordered = windows::order(&pieces);
+        let groups: Vec<_> = ordered.chunks(ROW_GROUP).collect();
+        in_order(groups.len(), |group| make(windows::gather(&pieces, groups[group])), |_, made| take(made))?;
+    }
     store.finish()?;
     Ok(SessionSummary {
         lines: sources.lines,
         lines_without_session: count.without_session,
-        sessions: rows as u64,
-        short_sessions: (all - rows) as u64,
-        events: order.offsets[rows] as u64,
-        censored,
+        sessions: total.sessions,
+        short_sessions: total.short,
+        events: total.events,
+        censored: total.censored,
         steps_back: count.steps_back,
         first: count.span.map(|(first, _)| rfc3339(first)),
         last: count.span.map(|(_, last)| rfc3339(last)),

@@ -6,13 +6,13 @@ use anyhow::{Context as _, bail, ensure};
 
 use super::build::{Batch, Lines, Rules, Sources, group};
 use super::{SessionSummary, SessionizeParams, Sessions};
-use crate::drain::Limits;
 use crate::logs::format::NO_TIME;
+use crate::logs::keys::Keys;
 use crate::logs::rows::{FileTables, Rows, text};
 use crate::logs::scan::scan_log;
 use crate::parse::{FileSummary, ParseParams, ParseSummary, Part, YearsOfLogs, reading_order, refuse_nothing};
 use crate::support::parquet::Table;
-use crate::templates::{LocalTemplate, Template, given_from_known, globalize, name_alike};
+use crate::templates::{LocalTemplate, Template, TemplatesParams, given_from_known, globalize, name_alike};
 
 /// The rows of an events directory: a row group is a batch.
 pub(super) struct Events<'a> {
@@ -102,6 +102,30 @@ impl Lines for Events<'_> {
     }
 }
 
+/// Lines as if all were of one session, also those that name none.
+pub(super) struct WholeLog<'a>(pub(super) &'a dyn Lines);
+
+impl WholeLog<'_> {
+    /// Replaces the session keys by the one.
+    pub(super) fn sources(sources: Sources) -> Sources {
+        let mut keys = Keys::default();
+        keys.number(b"all");
+        Sources { keys, ..sources }
+    }
+}
+
+impl Lines for WholeLog<'_> {
+    fn batches(&self) -> usize {
+        self.0.batches()
+    }
+
+    fn batch(&self, number: usize, whole: bool) -> anyhow::Result<Batch> {
+        let batch = self.0.batch(number, whole)?;
+        let lines = batch.time.len();
+        Ok(Batch { sessions: vec![0; lines], ends: (1..=lines as u32).collect(), known: vec![0], ..batch })
+    }
+}
+
 /// Rows of logs that are held in memory: those of a chunk are a batch.
 struct Held {
     files: Vec<HeldFile>,
@@ -152,7 +176,8 @@ pub struct LogSessions {
 /// Parses logs and makes sessions in one go, by the very code of the stages `parse`, `templates` and `sessionize`.
 ///
 /// `paths` are read oldest first. `known` are the global templates of a run (`templates.csv`): a line of one of them has
-/// its number, others get new numbers above. Works on the rayon pool it is called from.
+/// its number, others get new numbers above, or are of the template `unseen` if `templates` are frozen. Works on the rayon
+/// pool it is called from.
 ///
 /// # Errors
 /// A log cannot be read, nothing can be parsed, or no line has a session key.
@@ -160,7 +185,7 @@ pub fn sessions_from_logs(
     paths: &[&Path],
     parse: &ParseParams,
     known: &[Template],
-    limits: Limits,
+    templates: &TemplatesParams,
     sessionize: &SessionizeParams,
 ) -> anyhow::Result<LogSessions> {
     let given = given_from_known(known);
@@ -207,7 +232,7 @@ pub fn sessions_from_logs(
         })
         .collect();
     name_alike(&mut local);
-    let global = globalize(&local, known, limits)?;
+    let global = globalize(&local, known, templates.drain.limits(), templates.growth_when_scoring())?;
     drop(local);
 
     let mut sources = Sources::default();
@@ -224,8 +249,11 @@ pub fn sessions_from_logs(
     }
     // All in memory already, so no file is needed.
     let rules = Rules { events: usize::MAX, ..sessionize.rules(&global.templates)? };
+    let whole = WholeLog(&held);
+    let (lines, sources): (&dyn Lines, _) =
+        if rules.keyless { (&whole, WholeLog::sources(sources)) } else { (&held, sources) };
     let mut sessions = Sessions::default();
-    let mut summary = group(&held, &sources, &rules, Path::new(""), Ok, |some| {
+    let mut summary = group(lines, &sources, &rules, Path::new(""), Ok, |some| {
         sessions.append(some);
         Ok(())
     })?;

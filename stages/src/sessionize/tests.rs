@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::drain::Limits;
 use crate::parse::ParseParams;
 use crate::support::table::read_parquet;
-use crate::templates::Source;
+use crate::templates::{Source, TemplatesParams};
 use crate::testing::{Run, real_data, run};
 
 const FIRST: &str = "\
@@ -129,6 +128,94 @@ fn short_sessions_are_left_out_and_none_at_all_is_an_error() {
     assert!(error(&none, json!({})).contains("no line of the log has a session key (hint: set `session`"));
 }
 
+/// Ids, lines and whether each is censored.
+fn outline(sessions: &Sessions) -> Vec<(&str, Vec<u64>, bool)> {
+    (0..sessions.len())
+        .map(|row| {
+            let lines = sessions.lines[sessions.offsets[row]..sessions.offsets[row + 1]].to_vec();
+            (sessions.ids[row].as_str(), lines, sessions.censored[row])
+        })
+        .collect()
+}
+
+#[test]
+fn sessions_are_cut_by_time_as_by_hand_and_when_logs_are_read_directly() {
+    let files: [(&str, &[u8]); 2] = [("a.log.1", FIRST.as_bytes()), ("a.log", SECOND.as_bytes())];
+    let dir = tempfile::tempdir().unwrap();
+    let paths: Vec<PathBuf> = files.iter().map(|(name, _)| dir.path().join(name)).collect();
+    for (path, (_, bytes)) in paths.iter().zip(&files) {
+        std::fs::write(path, bytes).unwrap();
+    }
+    let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+    let cut = |with: Value| {
+        let [made, merged, _] = sessions(&files, &with, 2).unwrap();
+        let known = read_templates(&merged.path("templates")).unwrap();
+        let params: SessionizeParams = logweir_engine::stage::read_params(&with).unwrap();
+        let direct =
+            sessions_from_logs(&paths, &ParseParams::default(), &known, &TemplatesParams::default(), &params).unwrap();
+        let read = read(&made.path("sessions"));
+        assert_eq!(direct.sessions, read);
+        let about = summary(&made);
+        assert_eq!((about.sessions, about.events), (read.len() as u64, read.events.len() as u64));
+        assert_eq!(about.censored, read.censored.iter().filter(|c| **c).count() as u64);
+        (read, about)
+    };
+    let (got, _) = cut(json!({"gap": "8s"}));
+    assert_eq!(
+        outline(&got),
+        [
+            ("blk_1@20081109T203530Z", vec![1, 3], false),
+            ("blk_2@20081109T203531Z", vec![3, 2], false),
+            ("blk_1@20081109T203540Z", vec![6], false),
+            ("blk_0@20081109T204000Z", vec![7], true),
+            ("blk_2@20081109T204000Z", vec![8], true),
+        ]
+    );
+    assert_eq!((&got.gaps[..4], got.end[1] - got.start[1]), (&[0, 1000, 0, 1000][..], 1_000_000));
+    // All lines, also that without a block; the clock goes back for one of them.
+    let (got, _) = cut(json!({"within": "log", "window": "10s", "step": "5s", "min_events": 2}));
+    assert_eq!(
+        outline(&got),
+        [
+            ("@20081109T203525Z", vec![1, 3, 4, 2], false),
+            ("@20081109T203530Z", vec![1, 3, 4, 2], false),
+            ("@20081109T203955Z", vec![7, 8], true),
+            ("@20081109T204000Z", vec![7, 8], true),
+        ]
+    );
+    let (got, about) = cut(json!({"window": "1d"}));
+    assert_eq!(got.ids, ["blk_1@20081109T000000Z", "blk_2@20081109T000000Z", "blk_0@20081109T000000Z"]);
+    assert_eq!((got.censored, about.short_sessions), (vec![false, true, true], 0));
+    let (got, about) = cut(json!({"within": "log", "gap": "1m", "min_events": 3}));
+    assert_eq!(outline(&got), [("@20081109T203530Z", vec![1, 3, 4, 2, 6], false)]);
+    assert_eq!(about.short_sessions, 1);
+    assert_eq!(cut(json!({"within": "log"})).0.ids, ["all"]);
+    // A block's end is not that of the log.
+    assert_eq!(cut(json!({"within": "log", "gap": "1h"})).0.censored, [true]);
+}
+
+#[test]
+fn cuts_that_make_no_sense_are_refused() {
+    let error = |with: Value| format!("{:?}", (kind().make)(&with).err().unwrap());
+    assert!(error(json!({"gap": "5 parsecs"})).contains("no span of time"));
+    assert!(error(json!({"gap": "5s", "window": "1m"})).contains("not by both"));
+    assert!(error(json!({"step": "5s"})).contains("is not given"));
+    assert!(error(json!({"window": "5s", "step": "6s"})).contains("would be lost"));
+    assert!(error(json!({"window": "1d", "step": "1ms"})).contains("more than 1000 windows"));
+}
+
+#[test]
+fn a_session_for_each_line_or_for_all_is_warned_of() {
+    let warnings = |sessions: u64, events: u64| {
+        let about = SessionSummary { sessions, events, last: Some(String::new()), ..SessionSummary::default() };
+        about.warnings(&SessionizeParams::default(), &[true])
+    };
+    assert_eq!(warnings(1000, 1100), [""; 0]);
+    assert_eq!(warnings(999, 999), [""; 0]);
+    assert!(warnings(1000, 1099)[0].starts_with("1000 sessions have 1099 events in all, so nearly every line"));
+    assert!(warnings(1, 1000)[0].starts_with("all 1000 events are of one session; unless that is meant, `session`"));
+}
+
 #[test]
 fn logs_read_directly_give_the_same_sessions() {
     let files: [(&str, &[u8]); 2] = [("a.log.1", FIRST.as_bytes()), ("a.log", SECOND.as_bytes())];
@@ -141,8 +228,14 @@ fn logs_read_directly_give_the_same_sessions() {
     }
     let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let direct = |paths: &[&Path], known: &[Template]| {
-        sessions_from_logs(paths, &ParseParams::default(), known, Limits::default(), &SessionizeParams::default())
-            .unwrap()
+        sessions_from_logs(
+            paths,
+            &ParseParams::default(),
+            known,
+            &TemplatesParams::default(),
+            &SessionizeParams::default(),
+        )
+        .unwrap()
     };
     for known in [&known[..], &[]] {
         let got = direct(&paths, known);
@@ -345,7 +438,7 @@ fn the_real_sample_becomes_its_sessions() {
             &[log.as_path()],
             &ParseParams::default(),
             known,
-            Limits::default(),
+            &TemplatesParams::default(),
             &SessionizeParams::default(),
         )
         .unwrap();

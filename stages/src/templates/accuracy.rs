@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{LocalTemplate, globalize};
+use super::{Growth, LocalTemplate, globalize};
 use crate::drain::Limits;
 use crate::logs::given::GivenTemplates;
 use crate::logs::rows::text;
@@ -38,7 +38,7 @@ fn templates_of(log: &Path, with: &Value) -> BTreeMap<u64, (u32, String)> {
     .unwrap();
     let local = |form: &[u8]| LocalTemplate { text: text(form).into_owned(), count: 1, name: None };
     let local: Vec<LocalTemplate> = tables.names.forms.iter().map(local).collect();
-    let global = globalize(&[local], &[], Limits::default()).unwrap();
+    let global = globalize(&[local], &[], Limits::default(), Growth::Extend).unwrap();
     let number = |form: u32| global.map[0][form as usize];
     lines
         .into_iter()

@@ -87,6 +87,29 @@ impl Data {
     /// # Errors
     /// The page is damaged.
     pub fn lists(&self) -> anyhow::Result<(Vec<u32>, Vec<u32>, Vec<u32>)> {
+        let (ends, bytes) = self.ends()?;
+        let values = ends.last().map_or(0, |&end| end as usize);
+        let (dictionary, mut numbers) = (self.dictionary(), Vec::new());
+        take_numbers(bytes, values, &mut numbers)?;
+        let most = numbers.iter().copied().max().unwrap_or(0) as usize;
+        anyhow::ensure!(numbers.is_empty() || most < dictionary.len(), "a number is not in its dictionary");
+        Ok((ends, numbers, dictionary))
+    }
+
+    /// Returns lists of numbers that have no dictionary: where each row ends, and the numbers.
+    ///
+    /// # Errors
+    /// The page is damaged.
+    pub fn long_lists(&self) -> anyhow::Result<(Vec<u32>, Vec<i64>)> {
+        let (ends, bytes) = self.ends()?;
+        let mut values = Vec::with_capacity(ends.last().map_or(0, |&end| end as usize));
+        take_deltas(bytes, |v| values.push(v))?;
+        anyhow::ensure!(values.len() == ends.last().map_or(0, |&end| end as usize), "a list is cut off");
+        Ok((ends, values))
+    }
+
+    /// Returns where the lists of a column end, and the bytes of their values.
+    fn ends(&self) -> anyhow::Result<(Vec<u32>, &[u8])> {
         let mut bytes = self.page.buffer();
         let (again, there) = (take_levels(&mut bytes)?, take_levels(&mut bytes)?);
         let mut ends = Vec::with_capacity(self.count());
@@ -105,11 +128,7 @@ impl Data {
                 ends.push(values);
             }
         }
-        let (dictionary, mut numbers) = (self.dictionary(), Vec::new());
-        take_numbers(bytes, values as usize, &mut numbers)?;
-        let most = numbers.iter().copied().max().unwrap_or(0) as usize;
-        anyhow::ensure!(numbers.is_empty() || most < dictionary.len(), "a number is not in its dictionary");
-        Ok((ends, numbers, dictionary))
+        Ok((ends, bytes))
     }
 
     /// Calls `value` with each text of a column of one text a row.
