@@ -14,6 +14,11 @@ use crate::cli::Cli;
 use crate::render::Screen;
 use crate::render::diagnostic::Failure;
 
+/// Memory is given back by other threads than took it, by stages and by what reads ahead: with the system's allocator they
+/// wait for each other.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let screen = Screen::new(&cli.global);

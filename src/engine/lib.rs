@@ -22,6 +22,7 @@
 //! Invariant: nothing here prints; what happens is an [`event::Event`].
 
 mod asking;
+mod backwards;
 pub mod bundle;
 pub mod carried;
 pub mod commit;

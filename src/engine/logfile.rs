@@ -8,6 +8,7 @@ use std::sync::Mutex;
 
 use serde::Deserialize;
 
+use crate::backwards::Backwards;
 use crate::error::EngineError;
 use crate::runlog::{self, ActionEntry, RunEntry};
 
@@ -123,6 +124,12 @@ impl LogFile {
     /// There is none.
     pub fn action(&self, offset: u64) -> Result<ActionEntry, EngineError> {
         self.entry(offset, "action")
+    }
+
+    /// Begins to read, on a thread of its own, the actions before `offset`, which is where a line begins.
+    pub(crate) fn actions_before(&self, offset: u64) -> Option<Backwards> {
+        let file = self.file.as_ref()?.try_clone().ok()?;
+        Some(Backwards::start(file, offset))
     }
 
     /// Reads the run that begins at `offset`.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
+use crate::backwards::Backwards;
 use crate::digest::Digest;
 use crate::error::EngineError;
 use crate::event::Decision;
@@ -18,7 +19,7 @@ use crate::manifest::Manifest;
 use crate::map::COLLECTOR;
 use crate::origins::{Origins, folders};
 use crate::questions::{Place, State};
-use crate::runlog::RunEntry;
+use crate::runlog::{ActionEntry, RunEntry};
 use crate::runmap::{self, PlacesMap, RunMap};
 use crate::sandbox::Undeclared;
 use crate::spec::Link;
@@ -237,6 +238,21 @@ const FEW: usize = 8;
 /// So many entries with the same content are looked at to find the one that fits best.
 const MANY: usize = 64;
 
+/// After so many entries, each a little before the last, what lies before them is read ahead.
+const FOLLOWED: usize = 64;
+/// How much of the log lies between them at most.
+const NEAR: u64 = 16 << 10;
+
+/// What reads ahead, and what tells whether it should.
+#[derive(Default)]
+struct Ahead {
+    reader: Option<Backwards>,
+    /// The entry that was read last.
+    last: u64,
+    /// So many were read one a little before the other.
+    back: usize,
+}
+
 /// So many actions are kept at hand: most are asked for once or soon again, and memory that is used anew is cheaper than
 /// more of it.
 const KEPT: usize = 256;
@@ -249,6 +265,8 @@ pub struct RunRecords<'h> {
     roots: BTreeMap<String, String>,
     /// By place: the action, and whether it is of this state; at most `KEPT`.
     actions: RefCell<FastMap<u64, (Rc<ActionView>, bool)>>,
+    /// What reads ahead, where a long lineage is followed.
+    ahead: RefCell<Ahead>,
     manifests: RefCell<FastMap<Digest, Option<Arc<Manifest>>>>,
 }
 
@@ -266,6 +284,7 @@ impl<'h> RunRecords<'h> {
             map,
             roots: run.map(|run| run.roots.clone()).unwrap_or_default(),
             actions: RefCell::default(),
+            ahead: RefCell::default(),
             manifests: RefCell::default(),
         })
     }
@@ -278,12 +297,30 @@ impl<'h> RunRecords<'h> {
         Ok(self.known(at)?.0)
     }
 
+    /// Reads an entry of the log.
+    fn read(&self, at: u64) -> Result<ActionEntry, EngineError> {
+        let log = &self.history.log;
+        let mut ahead = self.ahead.borrow_mut();
+        ahead.back = if at < ahead.last && ahead.last - at < NEAR { ahead.back + 1 } else { 0 };
+        ahead.last = at;
+        if ahead.reader.as_ref().is_some_and(|reader| reader.is_far(at)) {
+            ahead.reader = None;
+        }
+        if ahead.reader.is_none() && ahead.back == FOLLOWED {
+            ahead.reader = log.actions_before(at);
+        }
+        match ahead.reader.as_mut().and_then(|reader| reader.take(at)) {
+            Some(entry) => Ok(entry),
+            None => log.action(at),
+        }
+    }
+
     /// Reads an action, once; with what the run asked about did with it. Says whether it is of this state.
     fn known(&self, at: u64) -> Result<(Rc<ActionView>, bool), EngineError> {
         if let Some(known) = self.actions.borrow().get(&at) {
             return Ok(known.clone());
         }
-        let entry = self.history.log.action(at)?;
+        let entry = self.read(at)?;
         let decision = self.map.entry(&entry.stage)?.filter(|(here, _)| *here == at).map(|(_, decision)| decision);
         let known = (Rc::new(ActionView::new(entry, decision)), decision.is_some());
         let mut actions = self.actions.borrow_mut();

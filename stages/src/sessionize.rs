@@ -10,7 +10,7 @@
 //! the 99th percentile of the silence before a block's deletion on HDFS_v1. A window is censored if it ends after the log
 //! does, a session between silences if the log ends within `gap` of its last event; neither if an event closes it.
 //!
-//! Sessions of keys, or all lines of the log, can be cut by time ([`windows`]).
+//! Sessions of keys, or all lines of the log, can be cut by time (module `windows`).
 
 mod build;
 mod input;
