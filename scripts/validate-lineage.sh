@@ -86,6 +86,7 @@ cat >"$work/check_events.py" <<'PY'
 """Reads every event with the client's own classes, which refuse a bad run id, time or state."""
 import json, sys
 from datetime import datetime
+import jsonschema
 from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
 
 events = [json.loads(line) for line in open(sys.argv[1])]
@@ -97,7 +98,12 @@ for e in events:
         inputs=[InputDataset(d["namespace"], d["name"]) for d in e.get("inputs", [])],
         outputs=[OutputDataset(d["namespace"], d["name"]) for d in e.get("outputs", [])],
     )
-print(f"{len(events)} events read by openlineage-python")
+    for name, facet in e["run"]["facets"].items():
+        if name.startswith("logweir_"):
+            schema = json.load(open("docs/openlineage-facets.schema.json"))
+            definition = schema["$defs"][facet["_schemaURL"].rsplit("/", 1)[1]]
+            jsonschema.Draft202012Validator(definition).validate(facet)
+print(f"{len(events)} events read by openlineage-python, own facets as their schemas say")
 PY
 openlineage() {
   "$python" "$work/check_events.py" "$1" || return 1

@@ -10,7 +10,7 @@
 //!   templates, while forty user names, or `KB` and `MB`, become one wildcard.
 //! - Each form is then matched against the finished templates, the most specific first. [`Matcher`] does the same for
 //!   logs seen later, so that a line has the same template in a batch and when it is scored alone.
-//! - Templates of an earlier log can be gone on from ([`mod@extend`]).
+//! - Templates of an earlier log can be gone on from (module `extend`).
 
 mod extend;
 

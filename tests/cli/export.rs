@@ -47,6 +47,34 @@ fn every_format_is_the_same_bytes_each_time_and_holds_the_bundle() {
 }
 
 #[test]
+fn facets_of_its_own_follow_their_schema() {
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openlineage-facets.schema.json");
+    let schema: Value = serde_json::from_str(&std::fs::read_to_string(schema).unwrap()).unwrap();
+    assert!(jsonschema::meta::is_valid(&schema));
+    let project = Project::toy();
+    project.run(&[]).ok();
+    project.run(&["--set", "vars.n=5"]).ok();
+    project.logweir(&["export-lineage", "--format", "openlineage", "--out", "events.jsonl"]).ok();
+    let mut met = std::collections::BTreeSet::new();
+    for line in project.read("events.jsonl").lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        for (name, facet) in event["run"]["facets"].as_object().unwrap() {
+            if !name.starts_with("logweir_") {
+                continue;
+            }
+            let (document, definition) = facet["_schemaURL"].as_str().unwrap().split_once('#').unwrap();
+            assert_eq!(document, schema["$id"]);
+            let of = schema.pointer(definition).unwrap();
+            let errors: Vec<String> =
+                jsonschema::validator_for(of).unwrap().iter_errors(facet).map(|error| error.to_string()).collect();
+            assert!(errors.is_empty(), "{name}: {errors:?}");
+            met.insert(name.clone());
+        }
+    }
+    assert_eq!(met.into_iter().collect::<Vec<_>>(), ["logweir_action", "logweir_bundle", "logweir_run"]);
+}
+
+#[test]
 fn a_failed_run_ends_in_fail_and_secrets_stay_out() {
     let project = Project::new(
         &TOY.replace("head -n ${with.n}", "echo $TOKEN >&2; false")

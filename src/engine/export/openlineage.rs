@@ -18,8 +18,8 @@ use crate::runlog::ActionEntry;
 
 /// The specification every event follows.
 const SPEC: &str = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent";
-/// Where our own facets are described.
-const OWN: &str = "https://github.com/logweir/logweir/blob/main/docs/lineage-formats.md";
+/// The schema of our own facets, a definition for each.
+const OWN: &str = "https://raw.githubusercontent.com/logweir/logweir/main/docs/openlineage-facets.schema.json#/$defs/";
 
 /// A standard facet.
 pub(crate) fn facet(name: &str, version: &str, mut members: Map<String, Value>) -> Value {
@@ -31,9 +31,9 @@ pub(crate) fn facet(name: &str, version: &str, mut members: Map<String, Value>) 
     Value::Object(all)
 }
 
-/// A facet of our own.
-fn own(mut members: Map<String, Value>) -> Value {
-    let mut all = object([("_producer", PRODUCER.into()), ("_schemaURL", OWN.into())]);
+/// A facet of our own, by the name of its definition.
+fn own(name: &str, mut members: Map<String, Value>) -> Value {
+    let mut all = object([("_producer", PRODUCER.into()), ("_schemaURL", format!("{OWN}{name}").into())]);
     all.append(&mut members);
     Value::Object(all)
 }
@@ -126,16 +126,19 @@ pub(crate) fn outcome(info: &RunInfo, failed: &str, facets: &mut Map<String, Val
 
 /// The counts of a run.
 pub(crate) fn counts_facet(info: &RunInfo) -> Value {
-    own(object([
-        ("run", info.run.clone().into()),
-        ("executed", info.executed.into()),
-        ("restored", info.restored.into()),
-        ("fresh", info.fresh.into()),
-        ("failed", info.failed.into()),
-        ("skipped", info.skipped.into()),
-        ("overrides", info.overrides.clone().into()),
-        ("profile", info.profile.clone().into()),
-    ]))
+    own(
+        "LogweirRunFacet",
+        object([
+            ("run", info.run.clone().into()),
+            ("executed", info.executed.into()),
+            ("restored", info.restored.into()),
+            ("fresh", info.fresh.into()),
+            ("failed", info.failed.into()),
+            ("skipped", info.skipped.into()),
+            ("overrides", info.overrides.clone().into()),
+            ("profile", info.profile.clone().into()),
+        ]),
+    )
 }
 
 /// The facets of the parameters, variables and tools of an action.
@@ -147,19 +150,22 @@ pub(crate) fn action_facets(action: &ActionEntry, decision: Option<Decision>) ->
         ("processing_engine", engine_facet(&action.program)),
         (
             "logweir_action",
-            own(object([
-                ("key", action.key.to_string().into()),
-                ("kind", record.kind.clone().into()),
-                ("code", record.code.map(|code| code.to_string()).into()),
-                ("decision", decision.map(Decision::name).into()),
-                ("executedIn", action.run.clone().into()),
-                ("host", action.host.clone().into()),
-                ("platform", action.platform.clone().into()),
-                ("seconds", action.seconds.into()),
-                ("tools", json!(record.tools)),
-                ("secrets", action.secrets.clone().into()),
-                ("undeclared", json!(action.undeclared)),
-            ])),
+            own(
+                "LogweirActionRunFacet",
+                object([
+                    ("key", action.key.to_string().into()),
+                    ("kind", record.kind.clone().into()),
+                    ("code", record.code.map(|code| code.to_string()).into()),
+                    ("decision", decision.map(Decision::name).into()),
+                    ("executedIn", action.run.clone().into()),
+                    ("host", action.host.clone().into()),
+                    ("platform", action.platform.clone().into()),
+                    ("seconds", action.seconds.into()),
+                    ("tools", json!(record.tools)),
+                    ("secrets", action.secrets.clone().into()),
+                    ("undeclared", json!(action.undeclared)),
+                ]),
+            ),
         ),
     ]);
     if !parameters.is_empty() {
@@ -202,7 +208,10 @@ impl Export<'_> {
             self.stage_events(name, Some(stage), action).into_iter().for_each(&mut tell);
         }
         facets.insert("logweir_run".to_owned(), counts_facet(info));
-        facets.insert("logweir_bundle".to_owned(), own(object([("document", self.document().into())])));
+        facets.insert(
+            "logweir_bundle".to_owned(),
+            own("LogweirBundleRunFacet", object([("document", self.document().into())])),
+        );
         let state = outcome(info, &failed_stages(self.bundle), &mut facets);
         tell(event(state, &info.finished, (&id, &facets), &own_job));
         text
