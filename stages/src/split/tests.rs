@@ -52,11 +52,9 @@ fn a_block_follows_from_the_sequence_alone() {
     }
 }
 
-#[test]
-fn the_stage_writes_folds_and_warns_of_missing_classes() {
-    let dir = tempfile::tempdir().unwrap();
-    let n = 10;
-    let sessions = Sessions {
+/// Sessions `s0`, `s1`, … that begin at once.
+fn one_event_each(n: usize) -> Sessions {
+    Sessions {
         ids: (0..n).map(|i| format!("s{i}")).collect(),
         start: vec![0; n],
         end: vec![0; n],
@@ -65,7 +63,14 @@ fn the_stage_writes_folds_and_warns_of_missing_classes() {
         events: vec![3; n],
         gaps: vec![0; n],
         lines: vec![1; n],
-    };
+    }
+}
+
+#[test]
+fn the_stage_writes_folds_and_warns_of_missing_classes() {
+    let dir = tempfile::tempdir().unwrap();
+    let n = 10;
+    let sessions = one_event_each(n);
     let (s, l) = (dir.path().join("s.parquet"), dir.path().join("l.csv"));
     sessions.write(&s).unwrap();
     let labels = |anomalous: &[usize]| {
@@ -103,16 +108,7 @@ fn wrong_parameters_are_named() {
 fn a_type_left_out_stays_in_test_only() {
     let dir = tempfile::tempdir().unwrap();
     let n = 10;
-    let sessions = Sessions {
-        ids: (0..n).map(|i| format!("s{i}")).collect(),
-        start: vec![0; n],
-        end: vec![0; n],
-        censored: vec![false; n],
-        offsets: (0..=n).collect(),
-        events: vec![3; n],
-        gaps: vec![0; n],
-        lines: vec![1; n],
-    };
+    let sessions = one_event_each(n);
     let (s, t) = (dir.path().join("s.parquet"), dir.path().join("t.csv"));
     sessions.write(&s).unwrap();
     std::fs::write(&t, "session_id,type\ns1,odd\ns2,other\ns6,odd\ns9,odd\n").unwrap();
