@@ -9,9 +9,10 @@
 //! | `given.csv` | the templates that the user brought |
 //!
 //! The folder depends on the file alone, and nothing speaks of all files: a stage that is mapped over files, or over
-//! pieces of them, writes what one that takes them all does. Those who read it put the folders in order ([`read_parts`]).
-//! Only the year of dates that lack it goes on from the rotated logs before, of those that are parsed at once. A single
-//! file has no folder of its own: it fills the directory, which is what an item of a mapped stage does.
+//! pieces of them, writes what one that takes them all does. Those who read it put the folders in order ([`read_parts`])
+//! and settle what only the parts before tell ([`Carry`]): dates without a year are in the year 0 in `rows.parquet`. What
+//! `parse.json` says of them is as if the log began with the file. A single file has no folder of its own: it fills the
+//! directory, which is what an item of a mapped stage does.
 //!
 //! A *local template* is the form of a message ([`crate::logs::mask`]), numbered by first appearance in its file. Which
 //! forms belong together is decided later and for all files at once (`templates`), so that neither the cut of a log
@@ -23,6 +24,7 @@
 //! Malformed lines are counted and sampled, never fatal. That nothing at all could be parsed is for those to say who see
 //! all files.
 
+mod carry;
 mod lines;
 mod part;
 pub mod places;
@@ -44,6 +46,7 @@ use crate::logs::read::{End, LogReader};
 use crate::logs::rows::{FileTables, LineParser, Rows, text};
 use crate::logs::scan::scan;
 use crate::support::time::rfc3339;
+pub use carry::Carry;
 pub use lines::{JsonKeys, LogFormat, MultilineKey, SessionKey};
 use part::{Draft, PartWriter};
 
@@ -243,6 +246,9 @@ pub struct FileSummary {
     pub sessions: u64,
     /// Different local templates.
     pub templates: u64,
+    /// The year that the log starts in, if dates of this file lack the year; what follows is then as if it started with
+    /// this file.
+    pub year: Option<i32>,
     /// Earliest time, RFC 3339.
     pub first: Option<String>,
     /// Latest time, RFC 3339.
@@ -283,6 +289,7 @@ impl FileSummary {
             blank: tables.blank,
             sessions: tables.names.sessions.len() as u64,
             templates: tables.names.forms.len() as u64,
+            year: tables.order.start_year(),
             first: tables.span.map(|(first, _)| rfc3339(first)),
             last: tables.span.map(|(_, last)| rfc3339(last)),
             steps_back: tables.order.steps_back,
@@ -321,8 +328,7 @@ impl Parse {
     fn parse(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
         let out = cx.output("events")?;
         let given = cx.optional("templates").map(GivenTemplates::read).transpose()?.unwrap_or_default();
-        let mut parser = self.params.parser(&given)?;
-        let mut years = YearsOfLogs::default();
+        let parser = self.params.parser(&given)?;
         let mut files: Vec<(&str, &Path)> =
             cx.inputs("log").iter().map(|f| (f.logical.as_str(), f.path.as_path())).collect();
         files.sort_by_cached_key(|(logical, _)| reading_order(logical));
@@ -338,7 +344,6 @@ impl Parse {
             let folder = out.join(folder);
             std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
             let mut writer = PartWriter::start(&folder, self.params.parameters)?;
-            years.start(logical, &mut parser.entries);
             let compressed = path.extension().is_some_and(|e| e == "gz" || e == "zst" || e == "zstd");
             let hand_on = |rows: &mut Rows, draft: Draft, _: &FileTables| {
                 cx.check_cancelled()?;
@@ -347,12 +352,11 @@ impl Parse {
                 }
                 writer.write(rows, draft)
             };
-            let (parameters, settled) = (self.params.parameters, parser.entries.years.is_none());
+            let parameters = self.params.parameters;
             let (tables, end) = LogReader::open(path)
-                .and_then(|log| scan(log, &parser, |rows| Draft::of(rows, parameters, settled), hand_on))
+                .and_then(|log| scan(log, &parser, |rows| Draft::of(rows, parameters), hand_on))
                 .with_context(|| format!("cannot parse {logical}"))?;
             writer.finish(&tables, &given)?;
-            years.end(logical, &tables);
             if !given.all.is_empty() {
                 part::write_given(&folder.join(GIVEN), &given)?;
             }
@@ -369,28 +373,6 @@ impl Parse {
             std::fs::write(&path, json + "\n").with_context(|| format!("cannot write {}", path.display()))?;
         }
         Ok(())
-    }
-}
-
-/// Carries the year, where dates lack it, from one file of a rotated log to the next.
-#[derive(Debug, Default)]
-pub struct YearsOfLogs {
-    first: Option<Option<Years>>,
-    by_log: BTreeMap<String, Years>,
-}
-
-impl YearsOfLogs {
-    /// Sets the year in which a file starts.
-    pub fn start(&mut self, logical: &str, entries: &mut Entries) {
-        let first = *self.first.get_or_insert(entries.years);
-        entries.years = self.by_log.get(&reading_order(logical).0).copied().or(first);
-    }
-
-    /// Keeps the year in which it ends.
-    pub fn end(&mut self, logical: &str, tables: &FileTables) {
-        if let Some(years) = tables.order.years {
-            self.by_log.insert(reading_order(logical).0, years);
-        }
     }
 }
 

@@ -105,6 +105,7 @@ impl Cuts {
 /// What was seen of a file so far.
 #[derive(Clone, Debug, Default)]
 pub struct Order {
+    start: Option<Years>,
     /// The year, where dates lack it.
     pub years: Option<Years>,
     /// Lines whose time is before that of the line before.
@@ -115,7 +116,12 @@ pub struct Order {
 impl Order {
     /// Starts a file.
     pub fn new(entries: &Entries) -> Self {
-        Self { years: entries.years, ..Self::default() }
+        Self { start: entries.years, years: entries.years, ..Self::default() }
+    }
+
+    /// Returns the year that the file was said to start in, if a date of it lacks the year.
+    pub fn start_year(&self) -> Option<i32> {
+        self.start.filter(|_| self.years.is_some_and(|years| years.is_used())).map(|years| years.year())
     }
 
     /// Settles the times of the file's next lines.

@@ -36,8 +36,7 @@ const KEYS: usize = 1 << 17;
 pub(super) struct Draft {
     line: Vec<u8>,
     offset: Vec<u8>,
-    /// Missing where only the file tells in which year its lines were written.
-    time: Option<Page>,
+    time: Page,
     level: Page,
     component: Page,
     template: Page,
@@ -46,8 +45,8 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Encodes the rows of a chunk; times only if they are `settled`.
-    pub(super) fn of(rows: &Rows, parameters: bool, settled: bool) -> anyhow::Result<Self> {
+    /// Encodes the rows of a chunk, with times as lines have them: in the year 0 where they lack the year.
+    pub(super) fn of(rows: &Rows, parameters: bool) -> anyhow::Result<Self> {
         let numbers = |values: &[u32]| {
             let mut out = Vec::new();
             deltas(values.iter().map(|&v| i64::from(v)), &mut out);
@@ -62,7 +61,7 @@ impl Draft {
         Ok(Self {
             line: numbers(&rows.line),
             offset: numbers(&rows.offset),
-            time: settled.then(|| times(rows)),
+            time: Page::of_optional(&rows.time, NO_TIME),
             level: texts(&rows.level, &names.levels),
             component: texts(&rows.component, &names.components),
             template: Page::of_dictionary(None, &rows.form, names.forms.len()),
@@ -70,10 +69,6 @@ impl Draft {
             parameters: parameters.then(|| values(rows)).transpose()?,
         })
     }
-}
-
-fn times(rows: &Rows) -> Page {
-    Page::of_optional(&rows.time, NO_TIME)
 }
 
 fn values(rows: &Rows) -> anyhow::Result<Page> {
@@ -114,7 +109,7 @@ impl PartWriter {
         let pages = [
             places(&rows.line, rows.lines_before, &draft.line),
             places(&rows.offset, rows.start, &draft.offset),
-            draft.time.unwrap_or_else(|| times(rows)),
+            draft.time,
             draft.level,
             draft.component,
             draft.template.with_numbers(&rows.numbers.form),

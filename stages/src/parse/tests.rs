@@ -293,23 +293,28 @@ fn the_formats_read_the_same_from_the_same_log() {
 }
 
 #[test]
-fn a_rotated_syslog_goes_on_into_the_new_year() {
+fn dates_without_a_year_are_of_the_year_0() {
     let old = b"Nov  9 20:35:30 host sshd[7]: one\nDec 31 23:59:59 host sshd[7]: two\n";
     let new =
         b"<12>Jan  1 00:00:00 host kernel: three\nJan  1 00:00:01 host kernel: four\nDec 31 23:59:59 host x: late\n";
     let with = json!({"format": "syslog", "year": 2008});
     let run = parse(&[("messages", new), ("messages.1", old)], &with, 2).unwrap();
-    let new_year = 1_230_768_000 - 1_226_262_930;
-    assert_eq!(rows(&run, "messages.1"), [row(0, "", "sshd", "one"), row(new_year - 1, "", "sshd", "two")]);
-    let expected = [
-        row(new_year, "warning", "kernel", "three"),
-        row(new_year + 1, "", "kernel", "four"),
-        row(new_year - 1, "", "x", "late"),
-    ];
-    assert_eq!(rows(&run, "messages"), expected);
+    let dates = |folder: &str| -> Vec<String> {
+        let frame = read_parquet(&run.path("events").join(folder).join(ROWS), None).unwrap();
+        let time = frame.column("timestamp").unwrap().cast(&DataType::Int64).unwrap();
+        time.i64().unwrap().into_no_null_iter().map(rfc3339).collect()
+    };
+    // Which year it is only the files before tell, and those who read all.
+    assert_eq!(dates("messages.1"), ["0000-11-09T20:35:30Z", "0000-12-31T23:59:59Z"]);
+    assert_eq!(dates("messages"), ["0000-01-01T00:00:00Z", "0000-01-01T00:00:01Z", "0000-12-31T23:59:59Z"]);
     let summary = summary_of(&read_parts(&run.path("events")).unwrap());
-    assert_eq!(summary.files.iter().map(|f| f.steps_back).collect::<Vec<_>>(), [0, 1]);
-    assert_eq!(summary.files[1].last.as_deref(), Some("2009-01-01T00:00:01Z"));
+    assert_eq!(
+        summary.files.iter().map(|f| (f.year, f.steps_back)).collect::<Vec<_>>(),
+        [(Some(2008), 0), (Some(2008), 1)]
+    );
+    assert_eq!(summary.files[0].last.as_deref(), Some("2008-12-31T23:59:59Z"));
+    let dated = parse(&[("a.log", b"2008-11-09T20:35:30Z host x: y\n")], &with, 1).unwrap();
+    assert_eq!(read_parts(&dated.path("events")).unwrap()[0].about.year, None);
 }
 
 #[test]

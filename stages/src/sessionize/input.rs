@@ -7,19 +7,29 @@ use anyhow::{Context as _, bail, ensure};
 use super::build::{Batch, Lines, Rules, Sources, group};
 use super::{SessionSummary, SessionizeParams, Sessions};
 use crate::logs::format::NO_TIME;
+use crate::logs::format::time::Years;
 use crate::logs::keys::Keys;
 use crate::logs::rows::{FileTables, Rows, text};
 use crate::logs::scan::scan_log;
-use crate::parse::{FileSummary, ParseParams, ParseSummary, Part, YearsOfLogs, reading_order, refuse_nothing};
+use crate::parse::{Carry, FileSummary, ParseParams, ParseSummary, Part, reading_order, refuse_nothing};
 use crate::support::parquet::Table;
+use crate::support::turns::in_order;
 use crate::templates::{LocalTemplate, Template, TemplatesParams, given_from_known, globalize, name_alike};
 
 /// The rows of an events directory: a row group is a batch.
 pub(super) struct Events<'a> {
     parts: Vec<Rest>,
-    /// Part and row group of each batch.
-    groups: Vec<(usize, usize)>,
+    groups: Vec<Group>,
     check: &'a (dyn Fn() -> anyhow::Result<()> + Sync),
+}
+
+/// A batch.
+struct Group {
+    part: usize,
+    /// Its row group there.
+    number: usize,
+    /// The year in which it starts, where dates lack it.
+    years: Option<Years>,
 }
 
 /// What is to be known to read a part.
@@ -59,20 +69,64 @@ impl<'a> Events<'a> {
             rest.push(Rest { rows: Table::open(&part.rows())?, before, templates: map, sessions });
         }
         sources.keys.freeze();
-        let groups = rest.iter().enumerate().flat_map(|(i, part)| (0..part.rows.groups()).map(move |group| (i, group)));
-        Ok((Self { groups: groups.collect(), parts: rest, check }, sources))
+        let groups = rest
+            .iter()
+            .enumerate()
+            .flat_map(|(part, rest)| (0..rest.rows.groups()).map(move |number| Group { part, number, years: None }));
+        let mut events = Self { groups: groups.collect(), parts: rest, check };
+        events.find_years(parts)?;
+        Ok((events, sources))
+    }
+
+    /// Finds the years that dates lack. Only the lines before tell them, so all times are read once in the order of the
+    /// log, and the year that each batch starts in is kept: a shift by whole years would be wrong for 29 February, and for
+    /// late lines of December.
+    fn find_years(&mut self, parts: &[Part]) -> anyhow::Result<()> {
+        let year = |group: &Group| parts[group.part].about.year;
+        let yearless: Vec<usize> = (0..self.groups.len()).filter(|&i| year(&self.groups[i]).is_some()).collect();
+        let mut carry = Carry::default();
+        let mut starts = Vec::with_capacity(yearless.len());
+        let times = |i: usize| {
+            (self.check)()?;
+            let Group { part, number, .. } = self.groups[yearless[i]];
+            self.parts[part].times(number)
+        };
+        in_order(yearless.len(), times, |i, mut times| {
+            let part = &parts[self.groups[yearless[i]].part];
+            carry.enter(&part.file);
+            if let Some(year) = part.about.year {
+                let years = carry.years.get_or_insert(Years::new(year));
+                starts.push(*years);
+                years.settle(&mut times);
+            }
+            Ok(())
+        })?;
+        for (group, years) in yearless.into_iter().zip(starts) {
+            self.groups[group].years = Some(years);
+        }
+        Ok(())
     }
 }
 
 impl Rest {
+    /// Reads the times of a row group, as lines have them.
+    fn times(&self, group: usize) -> anyhow::Result<Vec<i64>> {
+        self.rows.read(group, self.rows.column("timestamp")?)?.optional(NO_TIME)
+    }
+
     /// Reads a row group.
-    fn batch(&self, group: usize, whole: bool) -> anyhow::Result<Batch> {
+    fn batch(&self, group: &Group, whole: bool) -> anyhow::Result<Batch> {
+        let mut years = group.years;
+        let group = group.number;
         let read = |name: &str| self.rows.read(group, self.rows.column(name)?);
         let known = |numbers: &[u32], n: u32, what: &str| {
             let number = numbers.get(n as usize).copied();
             number.with_context(|| format!("{}: {what} {n} is not there", self.rows.path().display()))
         };
-        let time = read("timestamp")?.optional(NO_TIME)?;
+        let mut time = self.times(group)?;
+        if let Some(years) = &mut years {
+            years.settle(&mut time);
+        }
         let (ends, sessions, numbers) = read("sessions")?.lists()?;
         let numbers = numbers.into_iter().map(|n| known(&self.sessions, n, "session"));
         let known_sessions = numbers.collect::<anyhow::Result<Vec<u32>>>()?;
@@ -97,8 +151,8 @@ impl Lines for Events<'_> {
 
     fn batch(&self, number: usize, whole: bool) -> anyhow::Result<Batch> {
         (self.check)()?;
-        let (part, group) = self.groups[number];
-        self.parts[part].batch(group, whole)
+        let group = &self.groups[number];
+        self.parts[group.part].batch(group, whole)
     }
 }
 
@@ -201,10 +255,11 @@ pub fn sessions_from_logs(
     }
     let mut files: Vec<Scanned> = Vec::new();
     let mut about = ParseSummary::default();
-    let mut years = YearsOfLogs::default();
+    let (mut carry, first) = (Carry::default(), parser.entries.years);
     for (logical, path) in &paths {
         let mut kept = Vec::new();
-        years.start(logical, &mut parser.entries);
+        carry.enter(logical);
+        parser.entries.years = carry.years.or(first);
         let (tables, end) = scan_log(path, &parser, |mut rows, _| {
             rows.offset = Vec::new();
             rows.level = Vec::new();
@@ -213,7 +268,7 @@ pub fn sessions_from_logs(
             Ok(())
         })
         .with_context(|| format!("cannot parse {logical}"))?;
-        years.end(logical, &tables);
+        carry.years = tables.order.years;
         about.add(FileSummary::new(logical, false, &tables, &end));
         files.push(Scanned { rows: kept, tables });
     }

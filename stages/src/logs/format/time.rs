@@ -437,7 +437,7 @@ pub fn epoch(text: &[u8]) -> Option<i64> {
 /// Known hole: a clock that was reset to a date long ago looks like a new year.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Years {
-    year: i64,
+    year: i32,
     /// The date before, in the year 0.
     last: Option<i64>,
 }
@@ -445,18 +445,29 @@ pub struct Years {
 impl Years {
     /// Starts with the year of the first line.
     pub fn new(year: i32) -> Self {
-        Self { year: i64::from(year), last: None }
+        Self { year, last: None }
+    }
+
+    /// Returns the year of the next time, unless that begins another.
+    pub fn year(&self) -> i32 {
+        self.year
+    }
+
+    /// Returns whether a time was settled.
+    pub fn is_used(&self) -> bool {
+        self.last.is_some()
     }
 
     /// Gives times of the year 0 their year; call it with all times of a log in their order.
     pub fn settle(&mut self, times: &mut [i64]) {
-        let unsettled = |time: i64| time != NO_TIME && time < (DAYS_TO_0 + 366) * DAY;
+        // A zone west of UTC puts the evening of 31 December into the year 1.
+        let unsettled = |time: i64| time != NO_TIME && time < (DAYS_TO_0 + 367) * DAY;
         for time in times.iter_mut().filter(|t| unsettled(**t)) {
             let date = *time - DAYS_TO_0 * DAY;
-            let mut year = self.year;
+            let mut year = i64::from(self.year);
             match self.last {
                 Some(last) if last - date > 183 * DAY => {
-                    self.year += 1;
+                    self.year = self.year.saturating_add(1);
                     year += 1;
                     self.last = Some(date);
                 }
@@ -577,6 +588,13 @@ mod tests {
         let mut leap = [date("Feb 29 00:00"), date("Mar 01 00:00"), NO_TIME, START];
         Years::new(2008).settle(&mut leap);
         assert_eq!(leap, [dated(2008, 2, 29), dated(2008, 3, 1), NO_TIME, START]);
+        // Whatever UTC makes of the last and the first hours of a year.
+        for (year, zone) in [(2007, "+0800"), (2007, "-0800"), (2008, "+0800"), (2008, "-0800")] {
+            let texts = [format!("{year} Dec 31 20:00 {zone}"), format!("{} Jan 01 02:00 {zone}", year + 1)];
+            let mut times = texts.each_ref().map(|text| time("%b %d %H:%M %z", &text[5..]).unwrap());
+            Years::new(year).settle(&mut times);
+            assert_eq!(times, texts.each_ref().map(|text| time("%Y %b %d %H:%M %z", text).unwrap()), "{texts:?}");
+        }
     }
 
     proptest! {
