@@ -7,11 +7,13 @@
 //! | `templates.csv` | its local templates by number |
 //! | `parse.json` | counts and faults |
 //! | `given.csv` | the templates that the user brought |
+//! | `leading.csv` | lines before the first entry, which may continue that of the file before |
 //!
 //! The folder depends on the file alone, and nothing speaks of all files: a stage that is mapped over files, or over
 //! pieces of them, writes what one that takes them all does. Those who read it put the folders in order ([`read_parts`])
-//! and settle what only the parts before tell ([`Carry`]): dates without a year are in the year 0 in `rows.parquet`. What
-//! `parse.json` says of them is as if the log began with the file. A single file has no folder of its own: it fills the
+//! and settle what only the parts before tell ([`Carry`]): dates without a year are in the year 0 in `rows.parquet`, and
+//! lines that may continue an entry of the file before are counted as malformed. What `parse.json` says of both is as if
+//! the log began with the file. A single file has no folder of its own: it fills the
 //! directory, which is what an item of a mapped stage does.
 //!
 //! A *local template* is the form of a message ([`crate::logs::mask`]), numbered by first appearance in its file. Which
@@ -38,7 +40,7 @@ use logweir_engine::stage::{ParamError, Params, Slot, Stage, StageContext, Stage
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::logs::entries::Entries;
+use crate::logs::entries::{Ends, Entries, Leading};
 use crate::logs::format::time::Years;
 use crate::logs::given::GivenTemplates;
 use crate::logs::mask::Masks;
@@ -240,6 +242,8 @@ pub struct FileSummary {
     pub rejected: u64,
     /// Lines that continue the entry before.
     pub continued: u64,
+    /// Where entries have several lines: what of the file may belong to those of the files before and behind it.
+    pub ends: Option<Ends>,
     /// Lines of white space.
     pub blank: u64,
     /// Different session keys.
@@ -286,6 +290,7 @@ impl FileSummary {
             parsed: tables.parsed,
             rejected: tables.rejected,
             continued: tables.continued,
+            ends: tables.ends,
             blank: tables.blank,
             sessions: tables.names.sessions.len() as u64,
             templates: tables.names.forms.len() as u64,
@@ -302,8 +307,15 @@ impl FileSummary {
                 .collect(),
             warnings: Vec::new(),
         };
-        about.warnings = about.suspicions(end);
+        about.warnings = about.suspicions(end, &tables.leading);
         about
+    }
+
+    /// Counts leading lines as what they are once the file before is known: lines that continue its last entry.
+    pub fn continue_with(&mut self, leading: &[Leading]) {
+        self.rejected -= (leading.len() as u64).min(self.rejected);
+        self.continued += leading.len() as u64;
+        self.rejected_samples.retain(|sample| leading.iter().all(|l| l.line != sample.line));
     }
 }
 
@@ -477,8 +489,10 @@ pub struct Part {
     pub file: String,
     /// Byte of the file that the part begins with.
     pub start: u64,
-    /// What became of it.
+    /// What became of it, and of the lines of `continued`.
     pub about: FileSummary,
+    /// Its first lines, if they continue the last entry of the parts before.
+    pub continued: Vec<Leading>,
 }
 
 impl Part {
@@ -507,12 +521,14 @@ const ROWS: &str = "rows.parquet";
 const SESSIONS: &str = "sessions.parquet";
 const TEMPLATES: &str = "templates.csv";
 const GIVEN: &str = "given.csv";
+const LEADING: &str = "leading.csv";
 const ABOUT: &str = "parse.json";
 
-/// Finds the folders of an events directory and returns them in reading order, pieces of a file by their first byte.
+/// Finds the folders of an events directory and returns them in reading order, pieces of a file by their first byte. Of
+/// each is known which of its first lines continue an entry of those before.
 ///
 /// # Errors
-/// There is none, or a `parse.json` is malformed.
+/// There is none, or a `parse.json` or `leading.csv` is malformed.
 pub fn read_parts(events: &Path) -> anyhow::Result<Vec<Part>> {
     let mut parts = Vec::new();
     let mut pending = vec![events.to_owned()];
@@ -531,6 +547,17 @@ pub fn read_parts(events: &Path) -> anyhow::Result<Vec<Part>> {
         bail!("{} holds no parsed log", events.display());
     }
     sort_parts(&mut parts);
+    let mut carry = Carry::default();
+    for part in &mut parts {
+        carry.enter(&part.file);
+        let leading = if part.about.ends.is_some_and(|ends| ends.leading > 0) {
+            part::read_leading(&part.folder.join(LEADING))?
+        } else {
+            Vec::new()
+        };
+        part.continued = carry.join(part.about.ends, leading);
+        part.about.continue_with(&part.continued);
+    }
     Ok(parts)
 }
 
@@ -539,7 +566,7 @@ fn read_part(folder: &Path, about: &Path) -> anyhow::Result<Part> {
     let about: FileSummary =
         serde_json::from_slice(&std::fs::read(about).with_context(context)?).with_context(context)?;
     let (file, start) = whole_of(&about.path);
-    Ok(Part { folder: folder.to_owned(), file: file.to_owned(), start, about })
+    Ok(Part { folder: folder.to_owned(), file: file.to_owned(), start, about, continued: Vec::new() })
 }
 
 fn sort_parts(parts: &mut [Part]) {

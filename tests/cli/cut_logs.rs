@@ -198,6 +198,48 @@ fn years_that_dates_lack_do_not_depend_on_how_a_log_is_cut() {
     cut.changes_nothing(&whole);
 }
 
+/// Entries of several lines, one of them of 40 KiB: some keys stand in lines behind the first alone.
+fn traces(entries: usize) -> String {
+    let mut text = "\tat the.end(of.a.trace) blk_99999\n\n\tat its.last(line)\n".to_owned();
+    for i in 0..entries {
+        let (second, block) = (i / 5, i / 10 + (i * 7919) % 40);
+        let what = ["Receiving", "Received", "Served", "Deleting"][i % 4];
+        let place = format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60);
+        writeln!(text, "2008-11-09 {place},{:03} INFO dfs.X{}: {what} block blk_{block}", i % 1000, i % 3).unwrap();
+        let lines = if i == entries / 2 {
+            1000
+        } else if i % 5 == 0 {
+            i % 11
+        } else {
+            0
+        };
+        for line in 0..lines {
+            match line % 7 {
+                3 => text.push_str(" \n\n"),
+                5 => writeln!(text, "Caused by: java.io.IOException: blk_{} is lost", 50_000 + block + line).unwrap(),
+                _ => writeln!(text, "\tat org.apache.hadoop.X.y{line}(X.java:{i}) blk_{}", block + line % 3).unwrap(),
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn an_entry_of_several_lines_may_be_cut_anywhere() {
+    let text = traces(3000);
+    let lines: Vec<&str> = text.lines().collect();
+    let long = lines.iter().position(|line| line.contains("y800(")).unwrap();
+    let blank = lines[long..].iter().position(|line| line.is_empty()).unwrap() + long;
+    let with = "    with: { format: '<Date> <Time> <Level> <Component>: <Content>', timestamp_format: '%Y-%m-%d %H:%M:%S,%3f' }\n";
+    // In the long entry four times, so that files have lines of no other; before and behind a blank line.
+    let cut =
+        Cut { text: &text, with, lines: &[1, long - 700, long - 20, blank, blank + 1], sizes: &["7KiB", "90KiB"] };
+    let whole = cut.whole();
+    let labels = whole.read("data/labels.csv");
+    assert!(labels.contains("\nblk_50") && !labels.contains("blk_99999"), "{labels}");
+    cut.changes_nothing(&whole);
+}
+
 #[test]
 fn a_new_rotated_log_is_parsed_alone() {
     let text = log(600);
@@ -212,6 +254,45 @@ fn a_new_rotated_log_is_parsed_alone() {
     let parsed: Vec<String> = ran.executed().into_iter().filter(|name| name.starts_with("parse")).collect();
     assert_eq!(parsed, ["parse[a.log]"]);
     assert_eq!(project.run(&[]).ok().counts().executed, 0);
+}
+
+#[test]
+fn the_whole_entry_is_printed_however_it_is_cut() {
+    let text = traces(400);
+    let long = text.find("y501(").unwrap();
+    let caused = |from: usize| {
+        let line = &text[from + text[from..].find("Caused by").unwrap()..];
+        line.split_whitespace().find(|word| word.starts_with("blk_")).unwrap()
+    };
+    // Of the first entry with such lines, and of the long one behind its last cut.
+    let keys = [caused(0), caused(long + 11_000)];
+    let places = [long - 15_000, long + 10_000].map(|at| at + text[at..].find('\n').unwrap() + 1);
+    let with = "    with: { format: '<Date> <Time> <Level> <Component>: <Content>', timestamp_format: '%Y-%m-%d %H:%M:%S,%3f' }\n";
+    let printed = |project: &Project| -> Vec<String> {
+        project.logweir(&["run"]).ok();
+        let mut texts = Vec::new();
+        for key in keys {
+            let said = project.logweir(&["--json", "lines", key]).ok().json();
+            let lines = said["sessions"][0]["lines"].as_array().unwrap();
+            assert!(lines.iter().all(|line| line["text"].as_str().unwrap().contains(key)));
+            texts.extend(lines.iter().map(|line| line["text"].as_str().unwrap().to_owned()));
+        }
+        texts
+    };
+    let whole = Project::new(&pipeline("logs/a.log", with));
+    whole.write("logs/a.log", &text);
+    let expected = printed(&whole);
+    assert!(expected.iter().any(|text| text.len() > 30_000));
+    for more in ["", "    map: log\n"] {
+        let rotated = Project::new(&pipeline("logs/a.log*", &format!("{with}{more}")));
+        rotated.write("logs/a.log.2", &text[..places[0]]);
+        rotated.write("logs/a.log.1", &text[places[0]..places[1]]);
+        rotated.write("logs/a.log", &text[places[1]..]);
+        assert!(printed(&rotated) == expected, "{more}");
+    }
+    let pieces = Project::new(&pipeline("logs/a.log", &format!("{with}    map: {{ slot: log, split: 9KiB }}\n")));
+    pieces.write("logs/a.log", &text);
+    assert!(printed(&pieces) == expected);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Columns of parsed lines: of a chunk, with numbers of its own; and, in file order, what those are in the file.
 
-use super::entries::{Entries, MARK, MOST, Multiline, NO_ENTRY, Order, TOO_LONG};
+use super::entries::{Ends, Entries, Leading, MARK, MOST, Multiline, NO_ENTRY, Order, TOO_LONG};
 use super::format::{Clock, LineFormat};
 use super::head::{Head, Heads};
 use super::intern::Interner;
@@ -87,6 +87,10 @@ pub struct Rows {
     pub continued: u64,
     /// The first malformed lines.
     pub samples: Vec<Rejected>,
+    /// Malformed lines that may continue an entry of the file before.
+    pub leading: Vec<Leading>,
+    /// The ends of the chunk, where entries have several lines.
+    pub ends: Option<Ends>,
     /// Lines of the file before the chunk, once [`FileTables::adopt`] knows.
     pub lines_before: u64,
     /// Offset of the chunk in the decompressed file.
@@ -240,6 +244,8 @@ struct Memory {
     blocks: Vec<u32>,
     /// Where the entry starts that the next line may continue: the last row.
     entry: Option<usize>,
+    /// Whether a malformed line started an entry.
+    malformed: bool,
 }
 
 /// Places of a line in its chunk.
@@ -290,6 +296,7 @@ impl LineParser {
             form: Form::default(),
             apart: Vec::new(),
             entry: None,
+            malformed: false,
             blocks: Vec::new(),
         };
         // Where an expression says what continues an entry, every line is asked first.
@@ -314,6 +321,12 @@ impl LineParser {
             }
             (start, from) = (end + 1, end + 1);
         }
+        rows.ends = (!matches!(self.entries.multiline, Multiline::Off)).then(|| Ends {
+            bytes: bytes.len() as u64,
+            leading: rows.leading.len() as u64,
+            starts: memory.malformed || !rows.is_empty(),
+            last: memory.entry.map(|at| at as u64),
+        });
     }
 
     /// Reads what stands before the message, and where the message ends; if it is no piece of the line, it is put apart.
@@ -334,16 +347,16 @@ impl LineParser {
             return None;
         }
         if self.entries.multiline.continues(line) {
-            self.continuation(line, start, rows, memory.entry, NO_ENTRY);
+            self.continuation(line, start, rows, memory, NO_ENTRY);
             return None;
         }
         let parts = match self.format.parts(line, &mut memory.clock) {
             Ok(parts) => parts,
             Err(why) => {
                 match self.entries.multiline {
-                    Multiline::Unmatched => self.continuation(line, start, rows, memory.entry, why),
+                    Multiline::Unmatched => self.continuation(line, start, rows, memory, why),
                     Multiline::Off | Multiline::Start(_) => {
-                        memory.entry = None;
+                        (memory.entry, memory.malformed) = (None, true);
                         rows.reject(line, why);
                     }
                 }
@@ -457,9 +470,12 @@ impl LineParser {
         }
     }
 
-    /// Adds a line to the entry that starts at `entry`, the last row, or rejects it.
-    fn continuation(&self, line: &[u8], start: usize, rows: &mut Rows, entry: Option<usize>, why: &'static str) {
-        let Some(entry) = entry.filter(|entry| start - entry + line.len() <= MOST) else {
+    /// Adds a line to the entry that is open, the last row, or rejects it.
+    fn continuation(&self, line: &[u8], start: usize, rows: &mut Rows, memory: &Memory, why: &'static str) {
+        let Some(entry) = memory.entry.filter(|entry| start - entry + line.len() <= MOST) else {
+            if rows.start == 0 && rows.is_empty() && !memory.malformed {
+                self.lead(line, start + line.len(), rows);
+            }
             return rows.reject(line, why);
         };
         debug_assert_eq!(rows.offset.last(), Some(&(entry as u32)));
@@ -475,6 +491,17 @@ impl LineParser {
         if let Some(end) = rows.session_ends.last_mut() {
             *end = rows.sessions.len() as u32;
         }
+    }
+
+    /// Keeps a line that may continue an entry of the file before.
+    #[cold]
+    fn lead(&self, line: &[u8], end: usize, rows: &mut Rows) {
+        if end > MOST {
+            return;
+        }
+        let mut leading = Leading { line: rows.lines, end: end as u64, sessions: Vec::new() };
+        self.sessions.each(line, |key| leading.sessions.push(key.to_vec()));
+        rows.leading.push(leading);
     }
 }
 
@@ -557,6 +584,10 @@ pub struct FileTables {
     pub parsed: u64,
     /// The first malformed lines.
     pub samples: Vec<Rejected>,
+    /// Malformed lines that may continue an entry of the file before.
+    pub leading: Vec<Leading>,
+    /// The ends of the file, where entries have several lines.
+    pub ends: Option<Ends>,
     /// Earliest and latest time of a parsed line, microseconds since 1970.
     pub span: Option<(i64, i64)>,
     /// The strings behind the numbers.
@@ -585,6 +616,10 @@ impl FileTables {
                 sample.line += self.lines;
                 self.samples.push(sample);
             }
+        }
+        self.leading.append(&mut rows.leading);
+        if let Some(ends) = &rows.ends {
+            self.ends.get_or_insert_default().add(rows.start, ends);
         }
         self.order.settle(&mut rows.time);
         for &time in rows.time.iter().filter(|&&t| t != super::format::NO_TIME) {

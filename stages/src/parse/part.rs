@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use crate::logs::entries::Leading;
 use crate::logs::format::NO_TIME;
 use crate::logs::given::GivenTemplates;
 use crate::logs::intern::Interner;
@@ -15,7 +16,7 @@ use crate::logs::rows::{FileTables, Rows, text};
 use crate::support::parquet::encoding::deltas;
 use crate::support::parquet::{Field, Kind, Lists, Page, Shape, TableWriter};
 
-use super::{ROWS, SESSIONS, TEMPLATES};
+use super::{LEADING, ROWS, SESSIONS, TEMPLATES};
 
 /// The columns of `rows.parquet`; `parameters` only where they are kept.
 const COLUMNS: [Field; 8] = [
@@ -137,8 +138,47 @@ impl PartWriter {
             out.write(to - from, vec![Page::of_texts(None, &ends, &bytes)])?;
         }
         out.finish()?;
+        if !tables.leading.is_empty() {
+            write_leading(&self.folder.join(LEADING), &tables.leading)?;
+        }
         write_templates(&self.folder.join(TEMPLATES), tables, given)
     }
+}
+
+/// A row for each session key of a line, and one for a line without.
+fn write_leading(path: &Path, leading: &[Leading]) -> anyhow::Result<()> {
+    let context = || format!("cannot write {}", path.display());
+    let mut out = csv::Writer::from_path(path).with_context(context)?;
+    out.write_record(["line", "end", "session_id"]).with_context(context)?;
+    for Leading { line, end, sessions } in leading {
+        let (line, end) = (line.to_string(), end.to_string());
+        // A key is never empty.
+        let none = sessions.is_empty().then_some("".into());
+        for key in sessions.iter().map(|key| text(key)).chain(none) {
+            out.write_record([&*line, &*end, &*key]).with_context(context)?;
+        }
+    }
+    out.flush().with_context(context)
+}
+
+/// Reads what [`write_leading`] wrote; there need be no such file.
+pub(super) fn read_leading(path: &Path) -> anyhow::Result<Vec<Leading>> {
+    let mut leading: Vec<Leading> = Vec::new();
+    if !path.is_file() {
+        return Ok(leading);
+    }
+    let context = || format!("cannot read {}", path.display());
+    let mut rows = csv::Reader::from_path(path).with_context(context)?;
+    for row in rows.deserialize() {
+        let (line, end, key): (u64, u64, String) = row.with_context(context)?;
+        if leading.last().is_none_or(|last| last.line != line) {
+            leading.push(Leading { line, end, sessions: Vec::new() });
+        }
+        if let Some(last) = leading.last_mut().filter(|_| !key.is_empty()) {
+            last.sessions.push(key.into_bytes());
+        }
+    }
+    Ok(leading)
 }
 
 fn write_templates(path: &Path, tables: &FileTables, given: &GivenTemplates) -> anyhow::Result<()> {

@@ -252,6 +252,26 @@ fn sessions_by_field_or_none() {
     assert_eq!(keys("ann@a\nbob@b\nann@c", named), of(&["ann", "bob"], &[0, 1, 0]));
 }
 
+#[test]
+fn what_may_continue_an_entry_of_the_file_before_is_kept_apart() {
+    let log = b" blk_1, blk_2\n\n at \"x, blk_1\n2008-11-09 20:35:30 a: failed blk_3\n at blk_4\n";
+    let with = json!({"format": "<Date> <Time> <Component>: <Content>", "timestamp_format": "%Y-%m-%d %H:%M:%S"});
+    let run = parse(&[("a.log", log)], &with, 1).unwrap();
+    let leading = std::fs::read_to_string(run.path("events").join(LEADING)).unwrap();
+    assert_eq!(leading, "line,end,session_id\n1,13,blk_1\n1,13,blk_2\n3,28,blk_1\n");
+    let about = &read_parts(&run.path("events")).unwrap()[0].about;
+    assert_eq!((about.lines, about.parsed, about.rejected, about.continued, about.blank), (5, 1, 2, 1, 1));
+    assert_eq!(about.ends, Some(Ends { bytes: log.len() as u64, leading: 2, starts: true, last: Some(29) }));
+    // Not malformed before it is known what stands before; but so is a file of nothing else.
+    assert_eq!(run.warnings, [""; 0]);
+    let nothing = |name: &str| parse(&[(name, b"a\nb\n".as_slice())], &with, 1).unwrap().warnings;
+    assert!(nothing("a.log")[0].contains("2 of 2 lines (100.0 %) are malformed, the first in line 1"));
+    assert_eq!(nothing("a.log:70-74"), [""; 0]);
+    let run = parse(&[("a.log", LOG.as_bytes())], &json!({}), 1).unwrap();
+    assert!(!run.path("events").join(LEADING).exists());
+    assert_eq!(read_parts(&run.path("events")).unwrap()[0].about.ends, None);
+}
+
 /// The rows of a run: seconds since START (of `a_small_log_...`) or none, level, component, and the template's text.
 fn rows(run: &Run, folder: &str) -> Vec<(Option<i64>, String, String, String)> {
     let events = run.path("events").join(folder);

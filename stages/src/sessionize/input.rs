@@ -1,11 +1,13 @@
 //! Where lines come from: what `parse` wrote, or logs directly, without files in between.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 
 use super::build::{Batch, Lines, Rules, Sources, group};
 use super::{SessionSummary, SessionizeParams, Sessions};
+use crate::logs::entries::Leading;
 use crate::logs::format::NO_TIME;
 use crate::logs::format::time::Years;
 use crate::logs::keys::Keys;
@@ -20,7 +22,29 @@ use crate::templates::{LocalTemplate, Template, TemplatesParams, given_from_know
 pub(super) struct Events<'a> {
     parts: Vec<Rest>,
     groups: Vec<Group>,
+    tails: Tails,
     check: &'a (dyn Fn() -> anyhow::Result<()> + Sync),
+}
+
+/// Sessions that the first lines of a part name for the last line of a batch before it, whose entry they continue; by
+/// batch, as global numbers.
+#[derive(Default)]
+struct Tails(BTreeMap<usize, Vec<u32>>);
+
+impl Tails {
+    /// Adds the sessions of lines to those of the last line of the `batches` before them.
+    fn add(&mut self, batches: usize, lines: &[Leading], keys: &mut Keys) {
+        let sessions = lines.iter().flat_map(|line| &line.sessions);
+        if let Some(last) = batches.checked_sub(1).filter(|_| !lines.is_empty()) {
+            self.0.entry(last).or_default().extend(sessions.map(|key| keys.number(text(key).as_bytes())));
+        }
+    }
+
+    fn extend(&self, number: usize, batch: &mut Batch) {
+        if let Some(sessions) = self.0.get(&number) {
+            batch.extend_last(sessions);
+        }
+    }
 }
 
 /// A batch.
@@ -52,7 +76,7 @@ impl<'a> Events<'a> {
     ) -> anyhow::Result<(Self, Sources)> {
         let mut sources = Sources::default();
         let mut map = map.into_iter();
-        let mut rest = Vec::new();
+        let (mut rest, mut groups, mut tails) = (Vec::new(), Vec::new(), Tails::default());
         for part in parts {
             check()?;
             let map = map.next().unwrap_or_default();
@@ -65,15 +89,14 @@ impl<'a> Events<'a> {
             for group in 0..keys.groups() {
                 keys.read(group, column)?.texts(|key| sessions.push(sources.keys.number(key)))?;
             }
+            tails.add(groups.len(), &part.continued, &mut sources.keys);
             let before = sources.add(&part.file, part.about.lines);
-            rest.push(Rest { rows: Table::open(&part.rows())?, before, templates: map, sessions });
+            let rows = Table::open(&part.rows())?;
+            groups.extend((0..rows.groups()).map(|number| Group { part: rest.len(), number, years: None }));
+            rest.push(Rest { rows, before, templates: map, sessions });
         }
         sources.keys.freeze();
-        let groups = rest
-            .iter()
-            .enumerate()
-            .flat_map(|(part, rest)| (0..rest.rows.groups()).map(move |number| Group { part, number, years: None }));
-        let mut events = Self { groups: groups.collect(), parts: rest, check };
+        let mut events = Self { parts: rest, groups, tails, check };
         events.find_years(parts)?;
         Ok((events, sources))
     }
@@ -152,7 +175,9 @@ impl Lines for Events<'_> {
     fn batch(&self, number: usize, whole: bool) -> anyhow::Result<Batch> {
         (self.check)()?;
         let group = &self.groups[number];
-        self.parts[group.part].batch(group, whole)
+        let mut batch = self.parts[group.part].batch(group, whole)?;
+        self.tails.extend(number, &mut batch);
+        Ok(batch)
     }
 }
 
@@ -183,8 +208,9 @@ impl Lines for WholeLog<'_> {
 /// Rows of logs that are held in memory: those of a chunk are a batch.
 struct Held {
     files: Vec<HeldFile>,
-    /// File and rows of each batch.
+    /// File and rows of each batch; none is empty.
     rows: Vec<(usize, Rows)>,
+    tails: Tails,
 }
 
 struct HeldFile {
@@ -204,14 +230,16 @@ impl Lines for Held {
         let (file, rows) = &self.rows[number];
         let HeldFile { before, templates, sessions } = &self.files[*file];
         let form = |f: &u32| templates[rows.numbers.form[*f as usize] as usize];
-        Ok(Batch {
+        let mut batch = Batch {
             line: rows.line.iter().map(|&l| before + rows.lines_before + u64::from(l)).collect(),
             time: rows.time.clone(),
             template: rows.form.iter().map(form).collect(),
             sessions: rows.sessions.clone(),
             ends: rows.session_ends.clone(),
             known: rows.numbers.session.iter().map(|&s| sessions[s as usize]).collect(),
-        })
+        };
+        self.tails.extend(number, &mut batch);
+        Ok(batch)
     }
 }
 
@@ -252,6 +280,7 @@ pub fn sessions_from_logs(
     struct Scanned {
         rows: Vec<Rows>,
         tables: FileTables,
+        continued: Vec<Leading>,
     }
     let mut files: Vec<Scanned> = Vec::new();
     let mut about = ParseSummary::default();
@@ -260,17 +289,22 @@ pub fn sessions_from_logs(
         let mut kept = Vec::new();
         carry.enter(logical);
         parser.entries.years = carry.years.or(first);
-        let (tables, end) = scan_log(path, &parser, |mut rows, _| {
+        let (mut tables, end) = scan_log(path, &parser, |mut rows, _| {
             rows.offset = Vec::new();
             rows.level = Vec::new();
             rows.component = Vec::new();
-            kept.push(rows);
+            if !rows.is_empty() {
+                kept.push(rows);
+            }
             Ok(())
         })
         .with_context(|| format!("cannot parse {logical}"))?;
         carry.years = tables.order.years;
-        about.add(FileSummary::new(logical, false, &tables, &end));
-        files.push(Scanned { rows: kept, tables });
+        let mut file = FileSummary::new(logical, false, &tables, &end);
+        let continued = carry.join(tables.ends, std::mem::take(&mut tables.leading));
+        file.continue_with(&continued);
+        about.add(file);
+        files.push(Scanned { rows: kept, tables, continued });
     }
     refuse_nothing(&about)?;
 
@@ -291,13 +325,14 @@ pub fn sessions_from_logs(
     drop(local);
 
     let mut sources = Sources::default();
-    let mut held = Held { files: Vec::new(), rows: Vec::new() };
+    let mut held = Held { files: Vec::new(), rows: Vec::new(), tails: Tails::default() };
     for ((file, map), described) in files.into_iter().zip(global.map).zip(&about.files) {
         let keys = &file.tables.names.sessions;
         let mut numbers = Vec::with_capacity(keys.len());
         for number in 0..keys.len() as u32 {
             numbers.push(sources.keys.number(text(&keys.get(number)).as_bytes()));
         }
+        held.tails.add(held.rows.len(), &file.continued, &mut sources.keys);
         let before = sources.add(&described.path, described.lines);
         held.rows.extend(file.rows.into_iter().map(|rows| (held.files.len(), rows)));
         held.files.push(HeldFile { before, templates: map, sessions: numbers });

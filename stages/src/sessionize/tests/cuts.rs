@@ -108,3 +108,125 @@ fn dates_without_a_year_get_that_of_the_log() {
     }
     assert_eq!((about.steps_back, about.lines), (2, 15));
 }
+
+/// A log of entries of several lines, with keys that only lines behind the first name.
+const TRACES: &str = "\
+\tat lost.beginning(of.trace) blk_90
+ blk_91
+
+2008-11-09 20:35:30 INFO a: open blk_1
+2008-11-09 20:35:31 WARN a: failed
+java.io.IOException: blk_2 and blk_3
+
+\tat x.y(Z.java:3) blk_1
+\tat x.y(Z.java:4) blk_2 of blk_4
+ \t
+Caused by: blk_5
+2008-11-09 20:35:32 INFO a: look at blk_1
+2008-11-09 20:35:33 INFO a: nobody
+
+";
+
+fn header(multiline: &Value) -> Value {
+    json!({
+        "format": "<Date> <Time> <Level> <Component>: <Content>",
+        "timestamp_format": "%Y-%m-%d %H:%M:%S",
+        "multiline": multiline,
+    })
+}
+
+#[test]
+fn an_entry_goes_on_behind_a_cut() {
+    let with = header(&Value::Null);
+    let cuts = each_and_all(&line_ends(TRACES));
+    let (sessions, about) = cut_changes_nothing(TRACES, &with, &cuts);
+    assert_eq!(sessions.ids, ["blk_1", "blk_2", "blk_3", "blk_4", "blk_5"]);
+    assert_eq!(sessions.lines, [4, 5, 12, 5, 5, 5, 5]);
+    assert_eq!((about.lines, about.rejected, about.lines_without_session), (14, 2, 1));
+
+    // Every line for itself: what the folders say, and what is made of it.
+    let pieces = pieces(TRACES, &line_ends(TRACES));
+    let dir = mapped(&pieces, &with, 1);
+    let parts = read_parts(&dir.path().join("events")).unwrap();
+    let continued: Vec<u64> = parts.iter().map(|part| part.about.continued).collect();
+    assert_eq!(continued, [0, 0, 0, 0, 0, 1, 0, 1, 1, 0, 1, 0, 0, 0]);
+    for part in &parts {
+        let about = &part.about;
+        assert_eq!(about.parsed + about.rejected + about.continued + about.blank, about.lines);
+        assert_eq!(about.rejected_samples.len() as u64, about.rejected);
+    }
+    assert_eq!(summary_of(&parts).rejected, 2);
+}
+
+#[test]
+fn nothing_goes_on_behind_a_malformed_start_or_in_another_log() {
+    // The third line starts an entry, but is none.
+    let log = "2008-11-09 20:35:30 INFO a: open blk_1\n more of blk_2\n2008-11-09 blk_3\n more of blk_4\n\n blk_5\n";
+    let (sessions, about) = cut_changes_nothing(log, &header(&json!({"start": "^2"})), &each_and_all(&line_ends(log)));
+    assert_eq!((sessions.ids, about.rejected), (["blk_1", "blk_2"].map(str::to_owned).to_vec(), 3));
+
+    let (first, second) = log.split_at(line_ends(log)[0]);
+    let files = ["raw:a.log", "raw:b.log"].map(str::to_owned).into_iter().zip([first.as_bytes(), second.as_bytes()]);
+    let files: Vec<(String, &[u8])> = files.collect();
+    let with = header(&Value::Null);
+    let dir = mapped(&files, &with, 1);
+    let (_, _, about) = made_of(&dir.path().join("events"), 1);
+    assert_eq!((about.sessions, about.rejected), (1, 4));
+    assert_eq!(direct(&files, &with, 1).summary.rejected, 4);
+}
+
+#[test]
+fn an_entry_is_full_after_a_mebibyte_however_many_cuts_it_goes_over() {
+    let mut log = "2008-11-09 20:35:30 INFO a: open blk_0\n".to_owned();
+    for i in 1..=30_000 {
+        log += &format!("  blk_{i} at line {i} of a very long stack trace\n");
+    }
+    log += "2008-11-09 20:35:31 INFO a: look at blk_0\n";
+    let ends = line_ends(&log);
+    // Also where the last line that is of the entry ends, and behind the one after.
+    let full = ends.iter().position(|end| *end > (1 << 20)).unwrap();
+    let cuts: Vec<Vec<usize>> = [
+        vec![ends[1], ends[9_000]],
+        vec![ends[20_000], ends[full - 1], ends[full]],
+        vec![ends[full]],
+        (0..ends.len()).step_by(3_001).map(|i| ends[i]).collect(),
+    ]
+    .into();
+    let (sessions, about) = cut_changes_nothing(&log, &header(&Value::Null), &cuts);
+    assert_eq!((sessions.ids.len() as u64 + about.rejected, about.lines), (30_001, 30_002));
+    assert!((15_000..25_000).contains(&sessions.ids.len()), "{}", sessions.ids.len());
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+    #[test]
+    fn any_log_is_one_log_wherever_it_is_cut(
+        lines in proptest::collection::vec(
+            "(11-0[1-9] 20:35:30 INFO a: |12-31 20:35:30 INFO a: |01-01 20:35:30 INFO a: |11-99 | |)(blk_[0-9] ?){0,2}\r?",
+            2..14,
+        ),
+        cuts: [bool; 14],
+        start: bool,
+    ) {
+        let log = format!("11-01 00:00:00 INFO a: blk_0\n{}\n", lines.join("\n"));
+        let ends = line_ends(&log);
+        let cuts: Vec<usize> = ends.iter().zip(cuts).filter(|(_, cut)| *cut).map(|(end, _)| *end).collect();
+        let with = json!({
+            "format": "<Date> <Time> <Level> <Component>: <Content>",
+            "timestamp_format": "%m-%d %H:%M:%S",
+            "year": 2008,
+            "multiline": if start { json!({"start": "^[01]"}) } else { json!(true) },
+        });
+        let whole = direct(&[("a.log".to_owned(), log.as_bytes())], &with, 1);
+        let cut = direct(&rotated(&pieces(&log, &cuts)), &with, 2);
+        proptest::prop_assert_eq!(&whole.sessions, &cut.sessions);
+        let counts = |s: &SessionSummary| SessionSummary { files: Vec::new(), ..s.clone() };
+        proptest::prop_assert_eq!(counts(&whole.summary), counts(&cut.summary));
+        let law = |p: &crate::parse::ParseSummary| {
+            let blank: u64 = p.files.iter().map(|f| f.blank).sum();
+            (p.parsed + p.rejected + p.continued + blank, p.lines, p.rejected)
+        };
+        proptest::prop_assert_eq!(law(&whole.parse), law(&cut.parse));
+        proptest::prop_assert_eq!(law(&cut.parse).0, law(&cut.parse).1);
+    }
+}
