@@ -114,13 +114,13 @@ impl<'a> Events<'a> {
             let Group { part, number, .. } = self.groups[yearless[i]];
             self.parts[part].times(number)
         };
-        in_order(yearless.len(), times, |i, mut times| {
+        in_order(yearless.len(), times, |i, times| {
             let part = &parts[self.groups[yearless[i]].part];
             carry.enter(&part.file);
             if let Some(year) = part.about.year {
                 let years = carry.years.get_or_insert(Years::new(year));
                 starts.push(*years);
-                years.settle(&mut times);
+                years.pass(&times);
             }
             Ok(())
         })?;

@@ -460,21 +460,9 @@ impl Years {
 
     /// Gives times of the year 0 their year; call it with all times of a log in their order.
     pub fn settle(&mut self, times: &mut [i64]) {
-        // A zone west of UTC puts the evening of 31 December into the year 1.
-        let unsettled = |time: i64| time != NO_TIME && time < (DAYS_TO_0 + 367) * DAY;
-        for time in times.iter_mut().filter(|t| unsettled(**t)) {
-            let date = *time - DAYS_TO_0 * DAY;
-            let mut year = i64::from(self.year);
-            match self.last {
-                Some(last) if last - date > 183 * DAY => {
-                    self.year = self.year.saturating_add(1);
-                    year += 1;
-                    self.last = Some(date);
-                }
-                // A late line of December after the first of January.
-                Some(last) if date - last > 330 * DAY => year -= 1,
-                _ => self.last = Some(date),
-            }
+        for time in times.iter_mut() {
+            let Some(date) = undated(*time) else { continue };
+            let year = self.year_of(date);
             let (mut day, rest) = (date.div_euclid(DAY), date.rem_euclid(DAY));
             if !is_leap(year) && day >= 59 {
                 if day == 59 {
@@ -486,6 +474,31 @@ impl Years {
             *time = (days_from_civil(year, 1, 1) + day) * DAY + rest;
         }
     }
+
+    /// Passes over times as [`Years::settle`] does, for the sake of those behind them.
+    pub fn pass(&mut self, times: &[i64]) {
+        for date in times.iter().copied().filter_map(undated) {
+            self.year_of(date);
+        }
+    }
+
+    /// Returns the year of the log's next date, which is given in the year 0.
+    fn year_of(&mut self, date: i64) -> i64 {
+        match self.last {
+            Some(last) if last - date > 183 * DAY => self.year = self.year.saturating_add(1),
+            // A late line of December after the first of January.
+            Some(last) if date - last > 330 * DAY => return i64::from(self.year) - 1,
+            _ => {}
+        }
+        self.last = Some(date);
+        i64::from(self.year)
+    }
+}
+
+/// Returns microseconds since the year 0 began, of a time that lacks the year.
+fn undated(time: i64) -> Option<i64> {
+    // A zone west of UTC puts the evening of 31 December into the year 1.
+    (time != NO_TIME && time < (DAYS_TO_0 + 367) * DAY).then(|| time - DAYS_TO_0 * DAY)
 }
 
 #[cfg(test)]
@@ -574,7 +587,10 @@ mod tests {
             "Mar 01 00:00",
         ]
         .map(date);
-        Years::new(2005).settle(&mut times);
+        let (mut settled, mut passed) = (Years::new(2005), Years::new(2005));
+        passed.pass(&times);
+        settled.settle(&mut times);
+        assert_eq!(passed, settled);
         let expected = [
             dated(2005, 11, 30),
             dated(2005, 12, 31),
