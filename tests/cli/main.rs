@@ -13,6 +13,7 @@ mod history;
 mod incremental;
 mod interrupt;
 mod lineage;
+mod other_logs;
 mod shapes;
 mod shipped;
 mod study;
