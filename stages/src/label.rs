@@ -6,10 +6,15 @@
 //! (`KEY@START`) have the label of their own id, else that of their key: it says that the key is anomalous somewhere, not in
 //! which window.
 //!
+//! Where lines tell their own label (`with.lines`, slot `log`), a session is anomalous if some line of it is, and its type is
+//! the most frequent label of such lines unless a rule names another. A label file says more than lines where it names a
+//! session.
+//!
 //! A type rule holds for a session if all of its clauses do: `only` (every event matches one of the patterns), `any` (some
 //! event matches one), `all` (each pattern matches some event), `none` (no event matches any). The first rule that holds
 //! names the type of an anomalous session; otherwise it is `other`.
 
+mod lines;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +29,8 @@ use serde::{Deserialize, Serialize};
 use crate::support::table::{lists, read_parquet};
 use crate::support::time::rfc3339;
 use crate::templates::{Template, read_templates};
+pub use lines::LineLabels;
+use lines::{Labelled, Said};
 pub use rules::{Rules, TypeRule};
 
 /// Returns the kind.
@@ -39,6 +46,7 @@ pub fn kind() -> StageKind {
                 Slot::file("labels", "session key and label, with a header; without it all labels are empty")
                     .optional(),
                 Slot::file("templates", "templates.csv, for `types` and the trace").optional(),
+                Slot::files("log", "the log files that `parse` reads, for `lines`").optional(),
             ]
         },
         outputs: const {
@@ -63,6 +71,8 @@ pub struct LabelParams {
     pub normal: Vec<String>,
     /// Types of anomalies, the first that holds wins.
     pub types: Vec<TypeRule>,
+    /// How lines tell their own label; needs the slot `log`.
+    pub lines: Option<LineLabels>,
 }
 
 impl Default for LabelParams {
@@ -72,6 +82,7 @@ impl Default for LabelParams {
             anomalous: list(&["anomaly", "anomalous", "abnormal", "fail", "1", "1.0", "true", "yes"]),
             normal: list(&["normal", "benign", "success", "0", "0.0", "false", "no", "-"]),
             types: Vec::new(),
+            lines: None,
         }
     }
 }
@@ -79,6 +90,7 @@ impl Default for LabelParams {
 impl Params for LabelParams {
     fn check(&self) -> Vec<ParamError> {
         let mut errors = rules::check(&self.types);
+        errors.extend(lines::check(self.lines.as_ref()));
         if let Some(both) = self.anomalous.iter().find(|a| self.normal.iter().any(|n| n.eq_ignore_ascii_case(a))) {
             errors.push(ParamError::new("anomalous", format!("`{both}` is also in `normal`")));
         }
@@ -172,6 +184,9 @@ fn key_of(id: &str) -> Option<&str> {
     (digits(day, 8) && digits(time, 6)).then_some(key)
 }
 
+/// The type of anomalies that no rule and no line names.
+const OTHER: &str = "other";
+
 /// The stage.
 struct Label {
     params: LabelParams,
@@ -188,7 +203,10 @@ impl Stage for Label {
         let trace = cx.optional_output("events");
         let mut columns = vec!["session_id", "start", "events"];
         if trace.is_some() {
-            columns.extend(["gaps", "lines"]);
+            columns.push("gaps");
+        }
+        if trace.is_some() || self.params.lines.is_some() {
+            columns.push("lines");
         }
         let frame = read_parquet(cx.input("sessions")?, Some(&columns))?;
         let ids: Vec<&str> = frame.column("session_id")?.str()?.iter().map(|s| s.unwrap_or_default()).collect();
@@ -198,14 +216,27 @@ impl Stage for Label {
         let templates = cx.optional("templates").map(read_templates).transpose()?;
 
         let known = cx.optional("labels").map(|path| self.params.read(path)).transpose()?;
-        let known = if let Some(known) = known {
-            warn(cx, &known, &ids);
-            known
-        } else {
-            cx.info("no label file: all labels are empty");
-            Known::default()
+        let labelled = self.read_lines(cx)?;
+        let said = match &labelled {
+            Some(labelled) => {
+                let (at, lines) = lists::<UInt64Type>(&frame, "lines")?;
+                (0..ids.len()).map(|row| labelled.of(&lines[at[row]..at[row + 1]])).collect::<anyhow::Result<_>>()?
+            }
+            None => vec![Said::Nothing; ids.len()],
         };
-        let labels: Vec<Option<bool>> = ids.iter().map(|id| known.of(id).copied().flatten()).collect();
+        if let Some(known) = &known {
+            warn(cx, known, &ids, labelled.is_some());
+        } else if labelled.is_none() {
+            cx.info("no label file: all labels are empty");
+        }
+        let known = known.unwrap_or_default();
+        let of_lines = |said: &Said<'_>| match said {
+            Said::Anomalous(_) => Some(true),
+            Said::Normal => Some(false),
+            Said::Nothing => None,
+        };
+        let label = |(id, said): (&&str, _)| known.of(id).copied().flatten().or_else(|| of_lines(said));
+        let labels: Vec<Option<bool>> = ids.iter().zip(&said).map(label).collect();
         write_labels(cx.output("labels")?, &ids, &labels, &start)?;
 
         if let Some(path) = cx.optional_output("types") {
@@ -216,11 +247,10 @@ impl Stage for Label {
             for unused in rules.without_template() {
                 cx.info(format!("type rule pattern `{unused}` matches no template of this log"));
             }
-            let types = labels
-                .iter()
-                .enumerate()
-                .filter(|(_, label)| **label == Some(true))
-                .map(|(row, _)| (ids[row], rules.type_of(&events[offsets[row]..offsets[row + 1]])));
+            let types = labels.iter().enumerate().filter(|(_, label)| **label == Some(true)).map(|(row, _)| {
+                let of_lines = if let Said::Anomalous(name) = said[row] { name } else { OTHER };
+                (ids[row], rules.type_of(&events[offsets[row]..offsets[row + 1]]).unwrap_or(of_lines))
+            });
             write_types(path, types)?;
         } else if !self.params.types.is_empty() {
             bail!("`types` needs the output slot `types`");
@@ -233,7 +263,27 @@ impl Stage for Label {
     }
 }
 
-fn warn(cx: &StageContext<'_>, known: &Known, ids: &[&str]) {
+impl Label {
+    /// Reads the labels of the lines of the log, where the parameters say how.
+    fn read_lines(&self, cx: &StageContext<'_>) -> anyhow::Result<Option<Labelled>> {
+        let logs: Vec<(String, &Path)> =
+            cx.inputs("log").iter().map(|file| (file.logical.clone(), file.path.as_path())).collect();
+        let how = match &self.params.lines {
+            Some(_) if logs.is_empty() => bail!("`lines` needs the input slot `log`"),
+            None if !logs.is_empty() => bail!("the input slot `log` needs `lines`: how a line tells its label"),
+            None => return Ok(None),
+            Some(how) => how,
+        };
+        let labelled = Labelled::read(&logs, how, &self.params.normal, || cx.check_cancelled())?;
+        if labelled.anomalies() == 0 {
+            cx.warn(format!("no line of the log is anomalous by `lines.regex: {}`", how.regex));
+        }
+        Ok(Some(labelled))
+    }
+}
+
+/// `lines`: whether lines have labels of their own, too.
+fn warn(cx: &StageContext<'_>, known: &Known, ids: &[&str], lines: bool) {
     for (label, count) in &known.odd {
         cx.warn(format!("label `{label}` ({count} sessions) is neither normal nor anomalous: it counts as unknown"));
     }
@@ -246,7 +296,7 @@ fn warn(cx: &StageContext<'_>, known: &Known, ids: &[&str]) {
     if absent > 0 {
         cx.warn(format!("{absent} of {} labels are for sessions that the log does not have", known.labels.len()));
     }
-    if here < ids.len() {
+    if here < ids.len() && !lines {
         cx.warn(format!("{} of {} sessions have no label", ids.len() - here, ids.len()));
     }
 }

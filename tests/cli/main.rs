@@ -14,6 +14,7 @@ mod history;
 mod incremental;
 mod interrupt;
 mod lineage;
+mod other_logs;
 mod shapes;
 mod shipped;
 mod study;

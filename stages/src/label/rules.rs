@@ -101,9 +101,9 @@ impl Rules {
         &self.without_template
     }
 
-    /// Returns the type of a session with these template numbers.
-    pub fn type_of(&self, events: &[u32]) -> &str {
-        self.rules.iter().find(|rule| rule.holds(events)).map_or("other", |rule| rule.name.as_str())
+    /// Returns the type of a session with these template numbers, if a rule holds for it.
+    pub fn type_of(&self, events: &[u32]) -> Option<&str> {
+        self.rules.iter().find(|rule| rule.holds(events)).map(|rule| rule.name.as_str())
     }
 }
 

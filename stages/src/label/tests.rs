@@ -106,18 +106,50 @@ fn the_trace_has_every_event_by_line() {
 }
 
 #[test]
+fn lines_tell_their_label_where_no_file_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sessions, templates) = inputs(dir.path());
+    let (log, file) = (dir.path().join("x.log"), dir.path().join("labels.csv"));
+    // Sessions: a has lines 1 and 4, b line 4, c line 2, d line 5.
+    std::fs::write(&log, "- open\nODD odd\n- nobody's\nBAD fail\n- open\n").unwrap();
+    std::fs::write(&file, "id,label\nc,0\n").unwrap();
+    let mut slots =
+        vec![("sessions", "s", sessions.as_path()), ("templates", "t", templates.as_path()), ("log", "l", &log)];
+    let with = json!({"lines": {"regex": r"^(\S+)"}, "types": [{"name": "opened", "any": ["^open"]}]});
+    let made = run(&kind(), &with, &slots, &["labels", "types"], 1).unwrap();
+    let labels = |run: &Run| run.text("labels").lines().skip(1).map(|l| l[..3].to_owned()).collect::<Vec<_>>();
+    assert_eq!(labels(&made), ["a,1", "b,1", "c,1", "d,0"]);
+    assert_eq!(made.text("types"), "session_id,type\na,opened\nb,BAD\nc,ODD\n");
+    assert!(made.warnings.is_empty(), "{:?}", made.warnings);
+
+    slots.push(("labels", "f", &file));
+    let made = run(&kind(), &with, &slots, &["labels"], 1);
+    assert!(format!("{:#}", made.err().unwrap()).contains("`types` needs the output slot"));
+    let made = run(&kind(), &with, &slots, &["labels", "types"], 1).unwrap();
+    assert_eq!(labels(&made), ["a,1", "b,1", "c,0", "d,0"]);
+
+    let error = |with: Value, slots: &[(&str, &str, &Path)]| {
+        format!("{:#}", run(&kind(), &with, slots, &["labels"], 1).err().unwrap())
+    };
+    assert!(error(json!({"lines": {"regex": "x"}}), &slots[..2]).contains("needs the input slot `log`"));
+    assert!(error(json!({}), &slots[..3]).contains("needs `lines`"));
+    std::fs::write(&log, "- one line\n").unwrap();
+    assert!(error(json!({"lines": {"regex": "x"}}), &slots[..3]).contains("give the slot `log` the files"));
+}
+
+#[test]
 fn wrong_rules_are_all_named() {
-    let with = json!({"types": [{"name": "", "any": ["("]}, {"name": "x"}], "normal": ["Anomaly"]});
+    let with = json!({"types": [{"name": "", "any": ["("]}, {"name": "x"}], "normal": ["Anomaly"], "lines": {}});
     let errors = (kind().make)(&with).err().unwrap();
     let paths: Vec<&str> = errors.iter().map(|e| e.path.as_str()).collect();
-    assert_eq!(paths, ["types.0.name", "types.0.any.0", "types.1", "anomalous"]);
+    assert_eq!(paths, ["types.0.name", "types.0.any.0", "types.1", "lines.regex", "anomalous"]);
 }
 
 #[test]
 fn rules_look_at_templates_by_number() {
     let rule = TypeRule { name: "n".to_owned(), any: vec!["x".to_owned(), "q".to_owned()], ..TypeRule::default() };
     let rules = Rules::new(&[rule], &[template(0, "a"), template(1, "x y")]).unwrap();
-    assert_eq!((rules.type_of(&[0, 0]), rules.type_of(&[0, 1]), rules.type_of(&[7])), ("other", "n", "other"));
+    assert_eq!((rules.type_of(&[0, 0]), rules.type_of(&[0, 1]), rules.type_of(&[7])), (None, Some("n"), None));
     assert_eq!(rules.without_template(), ["q"]);
 }
 
