@@ -352,4 +352,24 @@ impl Model {
         let bounded = error.iter().map(|&e| reference.rank(e)).collect();
         Scores { error, z, bounded }
     }
+
+    /// Names of the columns that the model knows, as residuals number them.
+    pub fn names(&self) -> &[String] {
+        &self.scaler.names
+    }
+
+    /// Returns what each column adds to the error of each feature row (all columns of the matrix), on the current rayon
+    /// pool: `[rows][columns]`, not negative, the sum of a row is its error up to rounding.
+    pub fn residuals(&self, rows: &Csr) -> Vec<Vec<f64>> {
+        let rows = rows.project(&self.keep, self.weights.columns());
+        let of_row = |(input, buffers): &mut (Vec<f32>, network::Buffers), row| {
+            self.scaler.input(rows.pairs(row), input);
+            self.weights.residuals(input, buffers)
+        };
+        let fresh = || (vec![0.0; rows.columns], network::Buffers::default());
+        (0..rows.len()).into_par_iter().map_init(fresh, of_row).collect()
+    }
 }
+
+#[cfg(test)]
+mod tests;
