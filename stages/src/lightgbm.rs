@@ -8,6 +8,7 @@
 //! Without both classes in train nothing is fitted: the card says why, scores are null, the pipeline goes on.
 
 mod contributions;
+mod mislabelled;
 pub mod sys;
 mod train;
 
@@ -26,6 +27,7 @@ use crate::support::provenance::Provenance;
 use crate::support::sparse::Csr;
 use crate::support::traces::{Fold, Templates, Traces, read_types};
 pub use contributions::Contributions;
+pub use mislabelled::forget_mislabelled;
 use train::Trained;
 
 /// The `lightgbm` kind.
@@ -133,6 +135,25 @@ impl Default for LightgbmParams {
             refit: true,
             min_type: 3,
         }
+    }
+}
+
+impl LightgbmParams {
+    /// Parameters of the library: one thread, as results must not depend on how many there are.
+    pub fn library(&self) -> String {
+        format!(
+            "objective=binary metric=average_precision learning_rate={} num_leaves={} min_data_in_leaf={} lambda_l2={} \
+             feature_fraction={} feature_fraction_bynode={} max_bin={} seed={} deterministic=true force_row_wise=true num_threads=1 verbosity=-1 \
+             min_data_in_bin=1 feature_pre_filter=false boost_from_average=true",
+            self.learning_rate,
+            self.leaves,
+            self.min_leaf,
+            self.lambda,
+            self.feature_fraction,
+            self.node_fraction,
+            self.max_bin,
+            self.seed % (1 << 31),
+        )
     }
 }
 

@@ -19,6 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::lightgbm::forget_mislabelled;
 use crate::support::conformal::{Conformal, quantile};
 use crate::support::learning::{nulls, numbers, read_json, write_json, write_scores};
 use crate::support::sparse::{Csr, Matrix};
@@ -40,6 +41,11 @@ pub fn kind() -> StageKind {
                 Slot::file("templates", "templates.csv"),
                 Slot::file("labels", "sessions.csv; without any label all train sessions count as benign"),
                 Slot::file("split", "split.parquet"),
+                Slot::directory(
+                    "lgbm",
+                    "model directory of `lightgbm`: normal sessions that it takes for mislabelled are left out",
+                )
+                .optional(),
             ]
         },
         outputs: const { &[Slot::directory("model", "profile.parquet, profile.json, card.json, scores.parquet")] },
@@ -106,8 +112,9 @@ impl Stage for Profile {
     fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
         let traces = Traces::read(cx.input("sessions")?)?;
         let templates = Templates::read(cx.input("templates")?)?;
-        let labels = read_labels(cx.input("labels")?, &traces.ids)?;
+        let mut labels = read_labels(cx.input("labels")?, &traces.ids)?;
         let split = read_split(cx.input("split")?, &traces.ids)?;
+        let doubted = forget_mislabelled(cx.optional("lgbm"), &traces.ids, &mut labels, &split)?;
         let out = cx.output("model")?;
         let of = |fold: Fold, label: Option<bool>| -> Vec<usize> {
             (0..traces.len()).filter(|&s| split.folds[s] == fold && labels[s] == label).collect()
@@ -188,6 +195,7 @@ impl Stage for Profile {
             "distinct_queries": queries.distinct.len(),
             "threshold": threshold,
             "reference_fold": reference_fold.name(),
+            "left_out_as_mislabelled": doubted,
         });
         write_json(&out.join("card.json"), &card)
     }
