@@ -17,7 +17,8 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
 
     let modules = read_modules(&root.join("src"));
-    let features: BTreeSet<String> = env::vars().map(|v| v.0).filter(|name| name.starts_with("CARGO_FEATURE_")).collect();
+    let features: BTreeSet<String> =
+        env::vars().map(|v| v.0).filter(|name| name.starts_with("CARGO_FEATURE_")).collect();
     let lock = Lock::read(&root.join("../Cargo.lock"));
     let mut text = String::from(
         "/// Digest of each module's code, by module name.\npub const CODE_DIGESTS: &[(&str, [u8; 32])] = &[\n",
