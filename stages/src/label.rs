@@ -12,8 +12,10 @@
 //!
 //! A type rule holds for a session if all of its clauses do: `only` (every event matches one of the patterns), `any` (some
 //! event matches one), `all` (each pattern matches some event), `none` (no event matches any). The first rule that holds
-//! names the type of an anomalous session; otherwise it is `other`.
+//! names the type of an anomalous session; otherwise it is `other`. Without rules and without labels in the lines, types are
+//! clusters of count vectors (`clusters`).
 
+mod clusters;
 mod lines;
 mod rules;
 
@@ -73,6 +75,9 @@ pub struct LabelParams {
     pub types: Vec<TypeRule>,
     /// How lines tell their own label; needs the slot `log`.
     pub lines: Option<LineLabels>,
+    /// Without `types` and `lines`: anomalies are told apart by at most this many clusters of their count vectors, named after
+    /// the templates that set them apart; 0 for none.
+    pub clusters: u32,
 }
 
 impl Default for LabelParams {
@@ -83,6 +88,7 @@ impl Default for LabelParams {
             normal: list(&["normal", "benign", "success", "0", "0.0", "false", "no", "-"]),
             types: Vec::new(),
             lines: None,
+            clusters: 12,
         }
     }
 }
@@ -247,9 +253,22 @@ impl Stage for Label {
             for unused in rules.without_template() {
                 cx.info(format!("type rule pattern `{unused}` matches no template of this log"));
             }
-            let types = labels.iter().enumerate().filter(|(_, label)| **label == Some(true)).map(|(row, _)| {
-                let of_lines = if let Said::Anomalous(name) = said[row] { name } else { OTHER };
-                (ids[row], rules.type_of(&events[offsets[row]..offsets[row + 1]]).unwrap_or(of_lines))
+            let anomalies: Vec<usize> = (0..ids.len()).filter(|&row| labels[row] == Some(true)).collect();
+            let named = !self.params.types.is_empty() || self.params.lines.is_some() || self.params.clusters == 0;
+            let (clusters, names) = if named {
+                (Vec::new(), Vec::new())
+            } else {
+                let of_log = templates.as_deref().unwrap_or_default();
+                let name = |event: u32| of_log.get(event as usize).map_or_else(|| event.to_string(), |t| t.event_id.clone());
+                clusters::cluster((&offsets, &events), &anomalies, self.params.clusters as usize, name)
+            };
+            let types = anomalies.iter().enumerate().map(|(i, &row)| {
+                let otherwise = match (said[row], clusters.get(i)) {
+                    (_, Some(&cluster)) => &names[cluster],
+                    (Said::Anomalous(name), None) => name,
+                    _ => OTHER,
+                };
+                (ids[row], rules.type_of(&events[offsets[row]..offsets[row + 1]]).unwrap_or(otherwise))
             });
             write_types(path, types)?;
         } else if !self.params.types.is_empty() {
