@@ -9,6 +9,7 @@
 
 mod bootstrap;
 pub mod document;
+mod pvalues;
 mod sequences;
 mod threshold;
 
@@ -32,6 +33,7 @@ use document::{
     Alerts, Calibration, Cut, Dataset, FoldCounts, Gain, Intervals, Method, Metrics, ModelMetrics, Rates, Source,
     Split, Subset, ThresholdChoice, TypeRecall,
 };
+use pvalues::PValues;
 use sequences::{Sequences, read_types};
 pub use threshold::Objective;
 use threshold::Threshold;
@@ -51,6 +53,7 @@ pub fn kind() -> StageKind {
         Slot::file("cm", "confusion matrix, PNG"),
         Slot::file("ensemble", "score and decision of every session, CSV"),
         Slot::file("histogram", "distribution of the fused score, PNG").optional(),
+        Slot::file("pvalues", "conformal p-value of the fused score of every session, Parquet").optional(),
     ];
     StageKind {
         name: "evaluate",
@@ -163,7 +166,9 @@ impl Stage for Evaluate {
         if let Some(why) = &decided.why {
             cx.warn(why.clone());
         }
-        let evaluation = Evaluation { params: &self.0, scores: &judged, decided: &decided };
+        let p_values = PValues::of(&judged);
+        let evaluation =
+            Evaluation { params: &self.0, scores: &judged, decided: &decided, p_values: p_values.as_ref() };
         let (metrics, test) = cx.in_pool(|| {
             evaluation.metrics(&summary, sequences.as_ref(), types.as_ref(), Provenance::of(cx, "evaluate"))
         })?;
@@ -175,6 +180,12 @@ impl Stage for Evaluate {
         writeln!(file)?;
         file.flush()?;
         write_ensemble(cx.output("ensemble")?, &scores, decided.fusion().value)?;
+        if let Some(path) = cx.optional_output("pvalues") {
+            if p_values.is_none() {
+                cx.warn("there are no p-values: no validation session may be benign");
+            }
+            pvalues::write(path, &judged, p_values.as_ref())?;
+        }
         evaluation.draw(cx, &metrics, &test)
     }
 }
@@ -293,6 +304,7 @@ struct Evaluation<'a> {
     params: &'a EvaluateParams,
     scores: &'a ScoreTable,
     decided: &'a Decided,
+    p_values: Option<&'a PValues>,
 }
 
 impl Evaluation<'_> {
@@ -364,6 +376,7 @@ impl Evaluation<'_> {
                 ties: "the middle of the widest gap between scores".to_owned(),
             },
             false_positive_rate: self.calibration(fused, &validation, &test, cut.value),
+            conformal: self.p_values.map(|p| p.document(scores, &self.params.nominal_fpr)),
             confusion,
             alerts: self.alerts(fused, cut.value, &test),
             unseen_sequences: sequences.map(|s| self.subset(&s.unseen(scores, &test))),

@@ -19,5 +19,6 @@ mod shapes;
 mod shipped;
 mod study;
 mod support;
+mod unlabelled;
 mod verify;
 mod watch;

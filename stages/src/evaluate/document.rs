@@ -34,6 +34,9 @@ pub struct Metrics {
     pub confusion: Option<Confusion>,
     /// False-positive rate at the threshold: what validation promised, what test showed. Null without labels.
     pub false_positive_rate: Option<Calibration>,
+    /// Conformal p-values of the fused score. Null where no validation session may be benign.
+    #[serde(default)]
+    pub conformal: Option<Conformal>,
     /// How many alerts.
     pub alerts: Alerts,
     /// Test sessions whose event sequence no training session has. Null without sequences.
@@ -295,6 +298,28 @@ pub struct Calibration {
     /// The same by type of anomaly; only for nominal rates.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub recall_by_type: BTreeMap<String, f64>,
+}
+
+/// Conformal p-values: how often a benign session would have a fused score at least as high.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Conformal {
+    /// Validation sessions that are the reference.
+    pub reference: u64,
+    /// Of these, without a label: then p-values are too large rather than too small.
+    pub unlabelled: u64,
+    /// The smallest p-value there can be, that of a score above the whole reference.
+    pub smallest: f64,
+    /// Benign test sessions whose p-value is at most a nominal rate.
+    pub at: Vec<RealisedRate>,
+}
+
+/// A nominal rate and what became of it on test.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RealisedRate {
+    /// The rate that the p-values promise not to exceed.
+    pub nominal: f64,
+    /// Share of benign test sessions with a p-value of at most that. Null without benign test sessions.
+    pub realised: Option<f64>,
 }
 
 /// How many alerts there are.

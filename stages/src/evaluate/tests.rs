@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::support::scoretable::tests::frame;
-use crate::support::table::{list_column, write_parquet};
+use crate::support::table::{list_column, read_parquet, write_parquet};
 use polars::prelude::*;
 
 type Row = (&'static str, Option<i8>, f64);
@@ -49,8 +49,8 @@ fn run(rows: &[Row], params: &Value) -> anyhow::Result<Run> {
         ("types", "types.csv"),
     ]
     .map(|(slot, file)| (slot.to_owned(), input(file)));
-    let outputs: BTreeMap<String, PathBuf> =
-        ["metrics", "roc", "pr", "cm", "ensemble", "histogram"].iter().map(|s| ((*s).to_owned(), at(s))).collect();
+    let outputs = ["metrics", "roc", "pr", "cm", "ensemble", "histogram", "pvalues"];
+    let outputs: BTreeMap<String, PathBuf> = outputs.iter().map(|s| ((*s).to_owned(), at(s))).collect();
     let cx = StageContext {
         inputs: inputs.into(),
         outputs,
@@ -189,6 +189,32 @@ fn wrong_parameters_are_all_named() {
     let errors = (kind().make)(&json!({"threshold": {"beta": 0, "tpr": 2}, "nominal_fpr": [0.0]})).err().unwrap();
     let paths: Vec<&str> = errors.iter().map(|e| e.path.as_str()).collect();
     assert_eq!(paths, ["threshold.beta", "threshold.tpr", "nominal_fpr.0"]);
+}
+
+#[test]
+fn every_session_has_a_p_value_against_benign_validation_sessions() {
+    let some = run(&TEN, &json!({"nominal_fpr": [0.4]})).unwrap();
+    let p = |run: &Run| -> Vec<Option<f64>> {
+        let table = read_parquet(&run.dir.path().join("pvalues"), Some(&["p_value"])).unwrap();
+        table.column("p_value").unwrap().cast(&DataType::Float64).unwrap().f64().unwrap().iter().collect()
+    };
+    // Two benign validation sessions, .2 and .1: p is 1/3 above both, 2/3 above one; of themselves 1/2 and 1.
+    let third = |n: f64| Some(n / 3.0);
+    let (one, two, three) = (third(1.0), third(2.0), third(3.0));
+    let expected = [three, one, one, one, Some(0.5), Some(1.0), one, one, one, one, two, three, three];
+    let close = |(a, b): (&Option<f64>, &Option<f64>)| a.zip(*b).is_some_and(|(a, b)| (a - b).abs() < 1e-12);
+    // A score of .1 ties with the lowest of the reference: both are at least as high.
+    assert!(p(&some).iter().zip(&expected).all(close), "{:?}", p(&some));
+    assert_eq!(some.number("/conformal/at/0/realised"), 0.25);
+    assert_eq!(some.number("/conformal/reference"), 2.0);
+
+    let anomalous: Vec<Row> = TEN
+        .iter()
+        .map(|&(fold, label, score)| (fold, if fold == "validation" { Some(1) } else { label }, score))
+        .collect();
+    let none = run(&anomalous, &json!({})).unwrap();
+    assert!(p(&none).iter().all(Option::is_none));
+    assert_eq!(none.metrics["conformal"], Value::Null);
 }
 
 #[test]
