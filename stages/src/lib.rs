@@ -32,6 +32,7 @@ pub mod score_logs;
 pub mod session_lines;
 
 pub mod evaluate;
+pub mod explain;
 pub mod export;
 pub mod plots;
 pub mod report;
@@ -75,6 +76,7 @@ pub fn registry() -> Registry {
     registry.add(profile::kind());
     registry.add(fusion::kind());
     registry.add(evaluate::kind());
+    registry.add(explain::kind());
     registry.add(export::kind());
     registry.add(report::kind());
     registry.add(study::kind());
