@@ -5,7 +5,7 @@
 //! joins the leader that it is most similar to (cosine), or leads a cluster of its own while there may be more. A cluster is
 //! named after the heaviest templates of its leader.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// A vector that is this similar to a leader joins its cluster.
 const SIMILAR: f64 = 0.7;
@@ -32,7 +32,7 @@ pub(super) fn cluster(
         counts.into_iter().collect::<Vec<(u32, u32)>>()
     };
     let rows = offsets.len() - 1;
-    let mut with: HashMap<u32, f64> = HashMap::new();
+    let mut with: BTreeMap<u32, f64> = BTreeMap::new();
     for row in 0..rows {
         for (event, _) in counts(row) {
             *with.entry(event).or_insert(0.0) += 1.0;
@@ -86,10 +86,8 @@ fn cosine(a: &[(u32, f64)], b: &[(u32, f64)]) -> f64 {
     if a.is_empty() && b.is_empty() {
         return 1.0;
     }
-    let dot: f64 = a
-        .iter()
-        .filter_map(|(event, x)| b.binary_search_by_key(event, |e| e.0).ok().map(|at| x * b[at].1))
-        .sum();
+    let dot: f64 =
+        a.iter().filter_map(|(event, x)| b.binary_search_by_key(event, |e| e.0).ok().map(|at| x * b[at].1)).sum();
     let scale = norm(a) * norm(b);
     if scale > 0.0 { dot / scale } else { 0.0 }
 }
