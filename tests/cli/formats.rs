@@ -36,10 +36,10 @@ fn every_format_has_its_own_masks_and_all_share_templates_and_sessions() {
     let shop = "2008-11-09 20:35:29 INFO s: order 7-a of user=ann\n\tat blk_1\n2008-11-09 20:35:31 INFO s: order 8-b of user=ann\nblk_2\n";
     project.write("raw/shop.log", shop);
     project.run(&[]).ok();
-    // The masks of the other format hide nothing: `order 7a` is an <id>, `user=ann` is spelt out.
+    // The masks of the other format hide nothing: `order 7a` is no order, `user=ann` is spelt out.
     let expected = "event_id,number,count,text,source\n\
         T1,0,1,user=<user> opened <id>,mined\n\
-        T2,1,1,user=<user> opened <id> of order <id>,mined\n\
+        T2,1,1,user=<user> opened <id> of order <num>a,mined\n\
         T3,2,2,order <order> of user=ann,mined\n";
     assert_eq!(project.read("data/templates.csv"), expected);
     let said = project.logweir(&["--json", "lines", "blk_1", "blk_2"]).ok().json();
