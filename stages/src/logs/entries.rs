@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::format::time::Years;
 use super::format::{Clock, LineFormat, NO_TIME};
-use super::rows::LineParser;
+use super::parser::LineParser;
 
 /// Bytes of the longest line, and of the longest entry.
 pub const MOST: usize = 1 << 20;
