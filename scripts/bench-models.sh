@@ -21,7 +21,7 @@ if [ -z "$python" ]; then
 fi
 export OMP_NUM_THREADS=1 RAYON_NUM_THREADS=1
 say "training here"
-cargo bench --locked --package logweir-stages --bench models -- \
+cargo test --release --locked --workspace --bench models -- \
   "$project/data/features" "$project/data/sessions.csv" "$project/data/processed/split.parquet" "$project/bench"
 say "training in Python"
 "$python" scripts/bench-models.py "$project/bench"

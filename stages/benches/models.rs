@@ -1,7 +1,7 @@
 //! Times the model libraries as this program uses them, and hands the same rows to `scripts/bench-models.py`, which times
 //! their Python counterparts beside it.
 //!
-//! `cargo bench --bench models -- FEATURES LABELS SPLIT OUT`: features directory, labels, split; what both sides learn from
+//! `cargo test --release --workspace --bench models -- FEATURES LABELS SPLIT OUT`: features directory, labels, split; what both sides learn from
 //! is written into OUT as little-endian arrays with `bench.json`, which holds the seconds measured here too.
 
 #![allow(clippy::print_stdout)]
@@ -30,7 +30,7 @@ fn main() -> anyhow::Result<()> {
     // cargo adds `--bench` by itself.
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).filter(|a| a != "--bench").map(PathBuf::from).collect();
     let [features, labels, split, out] = arguments.as_slice() else {
-        println!("usage: cargo bench --bench models -- FEATURES LABELS SPLIT OUT");
+        println!("usage: cargo test --release --workspace --bench models -- FEATURES LABELS SPLIT OUT");
         return Ok(());
     };
     std::fs::create_dir_all(out)?;
