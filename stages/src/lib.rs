@@ -24,6 +24,8 @@ pub mod autoencoder;
 pub mod lightgbm;
 pub mod profile;
 
+pub mod learning_curves;
+
 pub mod fusion;
 
 pub mod score;
@@ -73,6 +75,7 @@ pub fn registry() -> Registry {
     registry.add(lightgbm::kind());
     registry.add(autoencoder::kind());
     registry.add(profile::kind());
+    registry.add(learning_curves::kind());
     registry.add(fusion::kind());
     registry.add(evaluate::kind());
     registry.add(export::kind());
