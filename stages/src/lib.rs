@@ -33,6 +33,7 @@ pub mod score_logs;
 
 pub mod session_lines;
 
+pub mod drift;
 pub mod evaluate;
 pub mod export;
 pub mod plots;
@@ -78,6 +79,7 @@ pub fn registry() -> Registry {
     registry.add(learning_curves::kind());
     registry.add(fusion::kind());
     registry.add(evaluate::kind());
+    registry.add(drift::kind());
     registry.add(export::kind());
     registry.add(report::kind());
     registry.add(study::kind());

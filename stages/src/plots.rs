@@ -1,5 +1,5 @@
 //! The pictures of a report: ROC, precision-recall, confusion matrix, distribution of scores, calibration, recall by type,
-//! learning curves.
+//! learning curves, drift.
 //!
 //! Owns: what a picture shows. `canvas` owns pixels, fonts and PNG files; `frame` owns axes. Every picture says which
 //! data it speaks of (real or simulated), the split and the number of sessions, in the picture and in its PNG text
@@ -10,6 +10,7 @@ mod calibration;
 mod canvas;
 mod confusion;
 mod curves;
+mod drift;
 mod frame;
 mod histogram;
 mod history;
@@ -19,6 +20,7 @@ mod types;
 pub use calibration::calibration;
 pub use confusion::confusion;
 pub use curves::{precision_recall, roc};
+pub use drift::drift;
 pub use histogram::{Scores, histogram};
 pub use history::{Line, history};
 pub use learning::{Learning, learning};
