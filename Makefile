@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run study test check bench bench-engine bench-lineage bench-parse soak validate-lineage data serve dashboards clean bootstrap bootstrap-test
+.PHONY: help build run study test check bench bench-engine bench-lineage bench-parse bench-models soak validate-lineage data serve dashboards clean bootstrap bootstrap-test
 
 ARGS ?=
 
@@ -40,6 +40,9 @@ bench-lineage: build ## Time lineage questions at 10,000 stages and 1,000 runs (
 
 bench-parse: build ## Raw log to sessions beside grep, Drain3 and regular expressions, on a simulated log (LINES=2000000)
 	@scripts/bench-parse.sh $(or $(LINES),2000000)
+
+bench-models: build ## LightGBM and the autoencoder beside the Python packages on the same rows (SESSIONS=100000)
+	@scripts/bench-models.sh $(or $(SESSIONS),100000)
 
 validate-lineage: build ## Export several runs in every standard format and have outside validators judge them
 	@scripts/validate-lineage.sh

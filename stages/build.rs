@@ -1,5 +1,6 @@
 //! Computes a code digest for every top-level module: its own source, the source of every module of this package it
-//! uses (transitively), and the `Cargo.lock` entries of the libraries those name (transitively). The modules are found
+//! uses (transitively), the `Cargo.lock` entries of the libraries those name (transitively), and
+//! the backend features of this package where they name burn. The modules are found
 //! by reading `crate::` and `super::` paths, so a new use can not be forgotten; comments and unit tests count too,
 //! which errs towards running a stage again.
 
@@ -16,6 +17,8 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
 
     let modules = read_modules(&root.join("src"));
+    let features: BTreeSet<String> =
+        env::vars().map(|v| v.0).filter(|name| name.starts_with("CARGO_FEATURE_")).collect();
     let lock = Lock::read(&root.join("../Cargo.lock"));
     let mut text = String::from(
         "/// Digest of each module's code, by module name.\npub const CODE_DIGESTS: &[(&str, [u8; 32])] = &[\n",
@@ -28,6 +31,12 @@ fn main() {
             for (path, source) in &modules[module].files {
                 hasher.update(path.as_bytes()).update(&[0]).update(source.as_bytes()).update(&[0]);
                 libraries.extend(lock.named_in(source));
+            }
+        }
+        // The features of this package say with which backend burn computes.
+        if libraries.contains("burn") {
+            for feature in &features {
+                hasher.update(feature.as_bytes()).update(&[0]);
             }
         }
         for entry in lock.with_dependencies(libraries) {

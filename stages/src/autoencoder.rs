@@ -5,7 +5,7 @@
 //! sessions: `z` for display, a conformal rank for fusion, the threshold as a quantile.
 
 mod network;
-mod train;
+pub mod train;
 
 use std::path::Path;
 
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::featurize::{Features, Group};
+use crate::lightgbm::forget_mislabelled;
 use crate::support::conformal::{Conformal, quantile};
 use crate::support::learning::{Rows, nulls, numbers, read_json, write_json, write_scores};
 use crate::support::metrics::{average_precision, roc_auc};
@@ -38,6 +39,11 @@ pub fn kind() -> StageKind {
                 Slot::file("split", "split.parquet"),
                 Slot::file("sessions", "sessions.parquet: adds censored copies of benign train sessions").optional(),
                 Slot::file("templates", "templates.csv, needed with `sessions`").optional(),
+                Slot::directory(
+                    "lgbm",
+                    "model directory of `lightgbm`: normal sessions that it takes for mislabelled are left out",
+                )
+                .optional(),
             ]
         },
         outputs: const {
@@ -144,7 +150,8 @@ impl From<AutoencoderParams> for Autoencoder {
 impl Stage for Autoencoder {
     fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
         let features = cx.input("features")?;
-        let rows = Rows::read(features, cx.input("labels")?, cx.input("split")?, &self.0.groups)?;
+        let mut rows = Rows::read(features, cx.input("labels")?, cx.input("split")?, &self.0.groups)?;
+        let doubted = forget_mislabelled(cx.optional("lgbm"), &rows.ids, &mut rows.labels, &rows.split)?;
         let (model, report) = (cx.output("model")?, cx.output("report")?);
         let provenance = Provenance::of(cx, "autoencoder");
         let Some(benign) = benign_label(&rows) else {
@@ -203,6 +210,7 @@ impl Stage for Autoencoder {
             "validation_error_by_epoch": trained.curve,
             "threshold": threshold,
             "reference_fold": reference_fold.name(),
+            "left_out_as_mislabelled": doubted,
         });
         write_json(&model.join("card.json"), &card)?;
         let mut about = validation_report(&rows, &session_error, threshold, self.0.threshold, &reference);
@@ -352,4 +360,24 @@ impl Model {
         let bounded = error.iter().map(|&e| reference.rank(e)).collect();
         Scores { error, z, bounded }
     }
+
+    /// Names of the columns that the model knows, as residuals number them.
+    pub fn names(&self) -> &[String] {
+        &self.scaler.names
+    }
+
+    /// Returns what each column adds to the error of each feature row (all columns of the matrix), on the current rayon
+    /// pool: `[rows][columns]`, not negative, the sum of a row is its error up to rounding.
+    pub fn residuals(&self, rows: &Csr) -> Vec<Vec<f64>> {
+        let rows = rows.project(&self.keep, self.weights.columns());
+        let of_row = |(input, buffers): &mut (Vec<f32>, network::Buffers), row| {
+            self.scaler.input(rows.pairs(row), input);
+            self.weights.residuals(input, buffers)
+        };
+        let fresh = || (vec![0.0; rows.columns], network::Buffers::default());
+        (0..rows.len()).into_par_iter().map_init(fresh, of_row).collect()
+    }
 }
+
+#[cfg(test)]
+mod tests;

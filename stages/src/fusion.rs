@@ -4,7 +4,9 @@
 //! distance on a logarithmic scale up to where they are clearly unusual. Weights are fitted by logistic regression on train sessions with
 //! out-of-fold scores, and anomalies once more with scores of models that never saw their type, so that the fusion does
 //! not learn to trust the supervised model alone. What it calls anomalous is then ordered by the supervised margin as well
-//! (`surplus`): bounded inputs cannot tell sure sessions apart. With too few labelled anomalies the score is the mean of the inputs
+//! (`surplus`): bounded inputs cannot tell sure sessions apart. The autoencoder, which says much of what the profile says and is
+//! misled by more healthy sessions, enters only where validation ranks clearly better with it (`ae_gain`): so where sessions are
+//! judged before they are over and their counts still look healthy. With too few labelled anomalies the score is the mean of the inputs
 //! instead, error and distance then being squashed conformal surprises against benign validation. The raw scores enter, not calibrated ones: the order of sessions survives.
 
 mod regression;
@@ -20,6 +22,7 @@ use serde_json::{Value, json};
 
 use crate::support::conformal::Conformal;
 use crate::support::learning::{ScoreTable, read_json, write_json};
+use crate::support::metrics::{average_precision_of, steps};
 use crate::support::table::write_parquet;
 use crate::support::traces::{Fold, Split, Traces, read_labels, read_split, read_types};
 
@@ -28,7 +31,7 @@ pub fn kind() -> StageKind {
     StageKind {
         name: "fusion",
         about: "one score per session: logistic regression over bounded model scores, or their mean without labels",
-        version: 1,
+        version: 2,
         code: crate::code("fusion"),
         inputs: const {
             &[
@@ -77,13 +80,16 @@ pub struct FusionParams {
     /// Where fitted weights call a session anomalous, its log-odds grow by this many times the positive part of the margin
     /// of the supervised model: bounded inputs cannot tell sure sessions apart, the margin can. 0 for none.
     pub surplus: f64,
+    /// Fitted weights use the autoencoder only if it raises the average precision on validation by more than this; below 0:
+    /// always. Where validation lacks a class, it is used.
+    pub ae_gain: f64,
 }
 
 impl Default for FusionParams {
     fn default() -> Self {
         Self {
             min_anomalies: 10,
-            alpha: 5.0,
+            alpha: 1.0,
             margin_scale: 2.0,
             ae_scale: 1.0,
             profile_scale: 1.0,
@@ -91,6 +97,7 @@ impl Default for FusionParams {
             surprise_scale: 5.0,
             leave_type_out: true,
             surplus: 2.0,
+            ae_gain: 0.005,
         }
     }
 }
@@ -113,6 +120,9 @@ impl Params for FusionParams {
             if !(value >= 0.0 && value.is_finite()) {
                 errors.push(ParamError::new(path, "must be at least 0"));
             }
+        }
+        if !(-1.0..=1.0).contains(&self.ae_gain) {
+            errors.push(ParamError::new("ae_gain", "must be in [-1, 1]"));
         }
         errors
     }
@@ -371,7 +381,7 @@ impl Stage for Fusion {
             !members.is_empty(),
             "no model was trained, so there is nothing to fuse: check the cards in the model directories"
         );
-        let (model, training) = self.fit(&members, &labels, &split)?;
+        let (model, training) = self.fit(&members, &labels, &split, &traces.weights)?;
         if model.rule == Rule::Mean {
             cx.info(format!("fusion is the mean of its inputs: {}", model.why));
         }
@@ -477,39 +487,65 @@ impl Fusion {
         Ok(Some((member, (complete(&table, "bounded")?, table.text_at_max("distance", "reason")?))))
     }
 
-    /// Chooses the rule and fits the weights.
-    fn fit(&self, members: &[Member], labels: &[Option<bool>], split: &Split) -> anyhow::Result<(Model, Value)> {
-        let known: Vec<(usize, bool)> = (0..labels.len())
-            .filter(|&s| split.folds[s] == Fold::Train)
-            .filter_map(|s| Some((s, labels[s]?)))
-            .collect();
+    /// Chooses the rule and fits the weights. `represents`: how many sessions each stands for; empty: one.
+    fn fit(
+        &self,
+        members: &[Member],
+        labels: &[Option<bool>],
+        split: &Split,
+        represents: &[f64],
+    ) -> anyhow::Result<(Model, Value)> {
+        let known = labelled(labels, split, Fold::Train);
         let anomalies = known.iter().filter(|k| k.1).count();
         let normals = known.len() - anomalies;
         let training = json!({"sessions": known.len(), "anomalies": anomalies, "rows": known.len()});
-        let input =
-            |m: &Member, squash: &Squash, weight| Input { name: m.name.to_owned(), squash: squash.clone(), weight };
-        let mean = |why: String| Model {
-            rule: Rule::Mean,
-            why,
-            inputs: members.iter().map(|m| input(m, &m.conformal, 1.0 / members.len() as f64)).collect(),
-            intercept: 0.0,
-            surplus: 0.0,
-        };
         let needed = self.0.min_anomalies.max(1) as usize;
         if anomalies < needed || normals == 0 {
             let why = format!(
                 "{anomalies} labelled anomalies and {normals} labelled normal sessions in train; fitted weights need \
                  {needed} and 1"
             );
-            return Ok((mean(why), training));
+            return Ok((mean(members, why), training));
         }
-        let (mut rows, mut targets) = (Vec::new(), Vec::new());
-        let mut add = |scores: fn(&Member) -> &[f64], s: usize, label: bool| {
-            rows.push(members.iter().map(|m| m.squash.at(scores(m)[s])).collect::<Vec<_>>());
-            targets.push(label);
+        let data = self.training_rows(members, &known);
+        let why = format!("{anomalies} labelled anomalies and {normals} labelled normal sessions in train");
+        let all: Vec<usize> = (0..members.len()).collect();
+        let others: Vec<usize> = all.iter().copied().filter(|&m| members[m].name != "ae").collect();
+        let Some(full) = self.regress(members, &data, &all, why.clone())? else {
+            return Ok((mean(members, "no input tells train anomalies from normal sessions".to_owned()), training));
         };
-        // Every n-th normal session is enough; anomalies all count, and once more as never seen before. The intercept
-        // is put right for both (case-control sampling, Prentice and Pyke 1979).
+        if others.len() == all.len() || others.is_empty() || self.0.ae_gain < 0.0 {
+            return Ok((full, training));
+        }
+        let Some(without) = self.regress(members, &data, &others, why.clone())? else { return Ok((full, training)) };
+        let precision = |model: &Model| {
+            let validation = labelled(labels, split, Fold::Validation);
+            let score = |s: usize| model.score(&members.iter().map(|m| m.oof[s]).collect::<Vec<_>>());
+            let scores: Vec<f64> = validation.iter().map(|&(s, _)| score(s)).collect();
+            let truth: Vec<bool> = validation.iter().map(|v| v.1).collect();
+            let weight = |&(s, _): &(usize, bool)| represents.get(s).copied().unwrap_or(1.0);
+            let points = steps(&scores, &truth, &validation.iter().map(weight).collect::<Vec<_>>());
+            average_precision_of(&points).filter(|_| truth.contains(&false))
+        };
+        let (Some(with_ae), Some(without_ae)) = (precision(&full), precision(&without)) else {
+            return Ok((full, training));
+        };
+        let why = format!(
+            "{why}; average precision on validation is {with_ae:.4} with the autoencoder, {without_ae:.4} without"
+        );
+        let chosen = if with_ae > without_ae + self.0.ae_gain { full } else { without };
+        Ok((Model { why, ..chosen }, training))
+    }
+
+    /// What weights are fitted on: every n-th normal session, which is enough; anomalies all, and once more as never seen
+    /// before.
+    fn training_rows(&self, members: &[Member], known: &[(usize, bool)]) -> TrainingRows {
+        let mut data = TrainingRows { rows: Vec::new(), targets: Vec::new(), shift: 0.0 };
+        let mut add = |scores: fn(&Member) -> &[f64], s: usize, label: bool| {
+            data.rows.push(members.iter().map(|m| m.squash.at(scores(m)[s])).collect::<Vec<_>>());
+            data.targets.push(label);
+        };
+        let normals = known.iter().filter(|k| !k.1).count();
         let every = normals.div_ceil(MOST_NORMALS).max(1);
         let mut kept = 0;
         for (i, &(s, _)) in known.iter().filter(|k| !k.1).enumerate() {
@@ -525,18 +561,51 @@ impl Fusion {
             }
         }
         let copies = if self.0.leave_type_out { 2.0 } else { 1.0 };
-        let shift = (f64::from(kept) / normals as f64 / copies).ln();
-        match regression::fit(&rows, &targets, self.0.alpha)? {
-            Some((weights, intercept)) => {
-                let intercept = intercept + shift;
-                let inputs = members.iter().zip(&weights).map(|(m, &w)| input(m, &m.squash, w)).collect();
-                let why = format!("{anomalies} labelled anomalies and {normals} labelled normal sessions in train");
-                let surplus = self.0.surplus;
-                Ok((Model { rule: Rule::Logistic, why, inputs, intercept, surplus }, training))
-            }
-            None => Ok((mean("no input tells train anomalies from normal sessions".to_owned()), training)),
-        }
+        data.shift = (f64::from(kept) / normals as f64 / copies).ln();
+        data
     }
+
+    /// Fits the weights of the members `of`; the others keep weight 0. `None` if no input tells anomalies from normal sessions.
+    fn regress(
+        &self,
+        members: &[Member],
+        data: &TrainingRows,
+        of: &[usize],
+        why: String,
+    ) -> anyhow::Result<Option<Model>> {
+        let rows: Vec<Vec<f64>> = data.rows.iter().map(|row| of.iter().map(|&m| row[m]).collect()).collect();
+        let Some((fitted, intercept)) = regression::fit(&rows, &data.targets, self.0.alpha)? else { return Ok(None) };
+        let mut inputs: Vec<Input> = members.iter().map(|m| input(m, &m.squash, 0.0)).collect();
+        for (&m, weight) in of.iter().zip(fitted) {
+            inputs[m].weight = weight;
+        }
+        let intercept = intercept + data.shift;
+        Ok(Some(Model { rule: Rule::Logistic, why, inputs, intercept, surplus: self.0.surplus }))
+    }
+}
+
+/// Bounded inputs of sessions and what they are.
+struct TrainingRows {
+    rows: Vec<Vec<f64>>,
+    targets: Vec<bool>,
+    /// What the intercept lacks because normal sessions were left out and anomalies came twice (case-control sampling,
+    /// Prentice and Pyke 1979).
+    shift: f64,
+}
+
+/// The sessions of a fold that have a label.
+fn labelled(labels: &[Option<bool>], split: &Split, fold: Fold) -> Vec<(usize, bool)> {
+    (0..labels.len()).filter(|&s| split.folds[s] == fold).filter_map(|s| Some((s, labels[s]?))).collect()
+}
+
+fn input(member: &Member, squash: &Squash, weight: f64) -> Input {
+    Input { name: member.name.to_owned(), squash: squash.clone(), weight }
+}
+
+/// The rule without fitted weights.
+fn mean(members: &[Member], why: String) -> Model {
+    let inputs = members.iter().map(|m| input(m, &m.conformal, 1.0 / members.len() as f64)).collect();
+    Model { rule: Rule::Mean, why, inputs, intercept: 0.0, surplus: 0.0 }
 }
 
 #[cfg(test)]

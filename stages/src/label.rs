@@ -12,15 +12,18 @@
 //!
 //! A type rule holds for a session if all of its clauses do: `only` (every event matches one of the patterns), `any` (some
 //! event matches one), `all` (each pattern matches some event), `none` (no event matches any). The first rule that holds
-//! names the type of an anomalous session; otherwise it is `other`.
+//! names the type of an anomalous session; otherwise it is `other`. Without rules and without labels in the lines, types are
+//! clusters of count vectors (`clusters`).
 
+mod clusters;
 mod lines;
 mod rules;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use indexmap::{IndexMap, IndexSet};
 use logweir_engine::stage::{ParamError, Params, Slot, Stage, StageContext, StageKind, make, schema_of};
 use polars::prelude::{DataFrame, DataType, Int64Type, UInt32Type, UInt64Type};
 use schemars::JsonSchema;
@@ -73,6 +76,9 @@ pub struct LabelParams {
     pub types: Vec<TypeRule>,
     /// How lines tell their own label; needs the slot `log`.
     pub lines: Option<LineLabels>,
+    /// Without `types` and `lines`: anomalies are told apart by at most this many clusters of their count vectors, named after
+    /// the templates that set them apart; 0 for none.
+    pub clusters: u32,
 }
 
 impl Default for LabelParams {
@@ -83,6 +89,7 @@ impl Default for LabelParams {
             normal: list(&["normal", "benign", "success", "0", "0.0", "false", "no", "-"]),
             types: Vec::new(),
             lines: None,
+            clusters: 12,
         }
     }
 }
@@ -102,7 +109,7 @@ impl Params for LabelParams {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// Whether the session is anomalous; `None` for a label that is neither.
-    pub labels: BTreeMap<String, Option<bool>>,
+    pub labels: IndexMap<String, Option<bool>>,
     /// Labels that are neither, with how often they occur.
     pub odd: BTreeMap<String, u64>,
 }
@@ -130,9 +137,10 @@ impl LabelParams {
         let key = find(&["blockid", "block_id", "session_id", "session", "id"]).unwrap_or(usize::from(label == 0));
 
         let mut known = Known::default();
-        let mut lines: BTreeMap<String, u64> = BTreeMap::new();
-        for record in reader.records() {
-            let record = record.with_context(context)?;
+        // Where each label stands: only to name the other one of two that contradict each other.
+        let mut lines: IndexMap<String, (u64, Option<bool>)> = IndexMap::new();
+        let mut record = csv::StringRecord::new();
+        while reader.read_record(&mut record).with_context(context)? {
             let line = record.position().map_or(0, csv::Position::line);
             let (Some(key), Some(text)) = (record.get(key).filter(|k| !k.is_empty()), record.get(label)) else {
                 bail!("{} line {line}: no session key and label", path.display());
@@ -141,17 +149,18 @@ impl LabelParams {
             if meaning.is_none() && !text.is_empty() {
                 *known.odd.entry(text.to_owned()).or_default() += 1;
             }
-            if let Some(before) = known.labels.insert(key.to_owned(), meaning)
-                && before != meaning
-            {
-                bail!(
-                    "{} line {line}: session `{key}` is labelled `{text}`, but otherwise in line {}",
-                    path.display(),
-                    lines[key]
-                );
+            match lines.get(key) {
+                Some(&(before, said)) if said != meaning => bail!(
+                    "{} line {line}: session `{key}` is labelled `{text}`, but otherwise in line {before}",
+                    path.display()
+                ),
+                Some(_) => {}
+                None => {
+                    lines.insert(key.to_owned(), (line, meaning));
+                }
             }
-            lines.entry(key.to_owned()).or_insert(line);
         }
+        known.labels = lines.into_iter().map(|(key, (_, meaning))| (key, meaning)).collect();
         Ok(known)
     }
 
@@ -247,9 +256,23 @@ impl Stage for Label {
             for unused in rules.without_template() {
                 cx.info(format!("type rule pattern `{unused}` matches no template of this log"));
             }
-            let types = labels.iter().enumerate().filter(|(_, label)| **label == Some(true)).map(|(row, _)| {
-                let of_lines = if let Said::Anomalous(name) = said[row] { name } else { OTHER };
-                (ids[row], rules.type_of(&events[offsets[row]..offsets[row + 1]]).unwrap_or(of_lines))
+            let anomalies: Vec<usize> = (0..ids.len()).filter(|&row| labels[row] == Some(true)).collect();
+            let named = !self.params.types.is_empty() || self.params.lines.is_some() || self.params.clusters == 0;
+            let (clusters, names) = if named {
+                (Vec::new(), Vec::new())
+            } else {
+                let of_log = templates.as_deref().unwrap_or_default();
+                let name =
+                    |event: u32| of_log.get(event as usize).map_or_else(|| event.to_string(), |t| t.event_id.clone());
+                clusters::cluster((&offsets, &events), &anomalies, self.params.clusters as usize, name)
+            };
+            let types = anomalies.iter().enumerate().map(|(i, &row)| {
+                let otherwise = match (said[row], clusters.get(i)) {
+                    (_, Some(&cluster)) => &names[cluster],
+                    (Said::Anomalous(name), None) => name,
+                    _ => OTHER,
+                };
+                (ids[row], rules.type_of(&events[offsets[row]..offsets[row + 1]]).unwrap_or(otherwise))
             });
             write_types(path, types)?;
         } else if !self.params.types.is_empty() {
@@ -288,7 +311,7 @@ fn warn(cx: &StageContext<'_>, known: &Known, ids: &[&str], lines: bool) {
         cx.warn(format!("label `{label}` ({count} sessions) is neither normal nor anomalous: it counts as unknown"));
     }
     let here = ids.iter().filter(|id| known.of(id).is_some()).count();
-    let mut used: BTreeSet<&str> = BTreeSet::new();
+    let mut used: IndexSet<&str> = IndexSet::with_capacity(ids.len());
     for id in ids {
         used.extend(if known.labels.contains_key(*id) { Some(*id) } else { key_of(id) });
     }

@@ -35,6 +35,7 @@ pub mod session_lines;
 
 pub mod drift;
 pub mod evaluate;
+pub mod explain;
 pub mod export;
 pub mod plots;
 pub mod report;
@@ -80,6 +81,7 @@ pub fn registry() -> Registry {
     registry.add(fusion::kind());
     registry.add(evaluate::kind());
     registry.add(drift::kind());
+    registry.add(explain::kind());
     registry.add(export::kind());
     registry.add(report::kind());
     registry.add(study::kind());

@@ -7,6 +7,8 @@
 //! what thresholds are chosen on (`raw_oof`), comes from the model that saw train only.
 //! Without both classes in train nothing is fitted: the card says why, scores are null, the pipeline goes on.
 
+mod contributions;
+mod mislabelled;
 pub mod sys;
 mod train;
 
@@ -24,6 +26,8 @@ use crate::support::metrics::{Confusion, average_precision, roc_auc, steps};
 use crate::support::provenance::Provenance;
 use crate::support::sparse::Csr;
 use crate::support::traces::{Fold, Templates, Traces, read_types};
+pub use contributions::Contributions;
+pub use mislabelled::forget_mislabelled;
 use train::Trained;
 
 /// The `lightgbm` kind.
@@ -131,6 +135,25 @@ impl Default for LightgbmParams {
             refit: true,
             min_type: 3,
         }
+    }
+}
+
+impl LightgbmParams {
+    /// Parameters of the library: one thread, as results must not depend on how many there are.
+    pub fn library(&self) -> String {
+        format!(
+            "objective=binary metric=average_precision learning_rate={} num_leaves={} min_data_in_leaf={} lambda_l2={} \
+             feature_fraction={} feature_fraction_bynode={} max_bin={} seed={} deterministic=true force_row_wise=true num_threads=1 verbosity=-1 \
+             min_data_in_bin=1 feature_pre_filter=false boost_from_average=true",
+            self.learning_rate,
+            self.leaves,
+            self.min_leaf,
+            self.lambda,
+            self.feature_fraction,
+            self.node_fraction,
+            self.max_bin,
+            self.seed % (1 << 31),
+        )
     }
 }
 
@@ -304,9 +327,12 @@ fn validation_metrics(rows: &Rows, raw: &[f64], p: &[f64]) -> serde_json::Value 
 /// A trained model as `score` uses it.
 pub struct Model {
     booster: sys::Booster,
+    /// What the booster was made of: one for each thread.
+    text: String,
     calibration: Isotonic,
     keep: Vec<Option<u32>>,
-    columns: usize,
+    /// Names of the columns that the model knows.
+    names: Vec<String>,
 }
 
 impl Model {
@@ -326,9 +352,10 @@ impl Model {
             std::fs::read_to_string(&path).map_err(|e| anyhow::anyhow!("cannot open {}: {e}", path.display()))?;
         Ok(Some(Self {
             booster: sys::Booster::from_text(&text)?,
+            text,
             calibration: read_json(&directory.join("calibration.json"))?,
             keep,
-            columns: chosen.len(),
+            names: chosen.iter().map(|&column| features.names[column].clone()).collect(),
         }))
     }
 
@@ -337,10 +364,24 @@ impl Model {
     /// # Errors
     /// The library fails.
     pub fn score(&self, rows: &Csr) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
-        let rows = rows.project(&self.keep, self.columns);
+        let rows = rows.project(&self.keep, self.names.len());
         let raw = train::margins(&self.booster, &rows)?;
         let p = raw.iter().map(|&r| self.calibration.at(r)).collect();
         Ok((raw, p))
+    }
+
+    /// Names of the columns that the model knows, as contributions number them.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Returns what each column adds to the margin of each feature row (all columns of the matrix), on the current rayon
+    /// pool. See [`Contributions`].
+    ///
+    /// # Errors
+    /// The library fails.
+    pub fn contributions(&self, rows: &Csr) -> anyhow::Result<Contributions> {
+        Contributions::of(&self.text, &rows.project(&self.keep, self.names.len()))
     }
 }
 

@@ -7,11 +7,14 @@
 //! | `templates.csv` | its local templates by number |
 //! | `parse.json` | counts and faults |
 //! | `given.csv` | the templates that the user brought |
+//! | `leading.csv` | lines before the first entry, which may continue that of the file before |
 //!
 //! The folder depends on the file alone, and nothing speaks of all files: a stage that is mapped over files, or over
-//! pieces of them, writes what one that takes them all does. Those who read it put the folders in order ([`read_parts`]).
-//! Only the year of dates that lack it goes on from the rotated logs before, of those that are parsed at once. A single
-//! file has no folder of its own: it fills the directory, which is what an item of a mapped stage does.
+//! pieces of them, writes what one that takes them all does. Those who read it put the folders in order ([`read_parts`])
+//! and settle what only the parts before tell ([`Carry`]): dates without a year are in the year 0 in `rows.parquet`, and
+//! lines that may continue an entry of the file before are counted as malformed. What `parse.json` says of both is as if
+//! the log began with the file. A single file has no folder of its own: it fills the
+//! directory, which is what an item of a mapped stage does.
 //!
 //! A *local template* is the form of a message ([`crate::logs::mask`]), numbered by first appearance in its file. Which
 //! forms belong together is decided later and for all files at once (`templates`), so that neither the cut of a log
@@ -23,6 +26,7 @@
 //! Malformed lines are counted and sampled, never fatal. That nothing at all could be parsed is for those to say who see
 //! all files.
 
+mod carry;
 mod lines;
 mod part;
 pub mod places;
@@ -36,14 +40,16 @@ use logweir_engine::stage::{ParamError, Params, Slot, Stage, StageContext, Stage
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::logs::entries::Entries;
+use crate::logs::entries::{Ends, Entries, Leading};
 use crate::logs::format::time::Years;
 use crate::logs::given::GivenTemplates;
 use crate::logs::mask::Masks;
+use crate::logs::parser::LineParser;
 use crate::logs::read::{End, LogReader};
-use crate::logs::rows::{FileTables, LineParser, Rows, text};
+use crate::logs::rows::{FileTables, Rows, text};
 use crate::logs::scan::scan;
 use crate::support::time::rfc3339;
+pub use carry::Carry;
 pub use lines::{JsonKeys, LogFormat, MultilineKey, SessionKey};
 use part::{Draft, PartWriter};
 
@@ -237,12 +243,17 @@ pub struct FileSummary {
     pub rejected: u64,
     /// Lines that continue the entry before.
     pub continued: u64,
+    /// Where entries have several lines: what of the file may belong to those of the files before and behind it.
+    pub ends: Option<Ends>,
     /// Lines of white space.
     pub blank: u64,
     /// Different session keys.
     pub sessions: u64,
     /// Different local templates.
     pub templates: u64,
+    /// The year that the log starts in, if dates of this file lack the year; what follows is then as if it started with
+    /// this file.
+    pub year: Option<i32>,
     /// Earliest time, RFC 3339.
     pub first: Option<String>,
     /// Latest time, RFC 3339.
@@ -280,9 +291,11 @@ impl FileSummary {
             parsed: tables.parsed,
             rejected: tables.rejected,
             continued: tables.continued,
+            ends: tables.ends,
             blank: tables.blank,
             sessions: tables.names.sessions.len() as u64,
             templates: tables.names.forms.len() as u64,
+            year: tables.order.start_year(),
             first: tables.span.map(|(first, _)| rfc3339(first)),
             last: tables.span.map(|(_, last)| rfc3339(last)),
             steps_back: tables.order.steps_back,
@@ -295,8 +308,15 @@ impl FileSummary {
                 .collect(),
             warnings: Vec::new(),
         };
-        about.warnings = about.suspicions(end);
+        about.warnings = about.suspicions(end, &tables.leading);
         about
+    }
+
+    /// Counts leading lines as what they are once the file before is known: lines that continue its last entry.
+    pub fn continue_with(&mut self, leading: &[Leading]) {
+        self.rejected -= (leading.len() as u64).min(self.rejected);
+        self.continued += leading.len() as u64;
+        self.rejected_samples.retain(|sample| leading.iter().all(|l| l.line != sample.line));
     }
 }
 
@@ -321,8 +341,7 @@ impl Parse {
     fn parse(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
         let out = cx.output("events")?;
         let given = cx.optional("templates").map(GivenTemplates::read).transpose()?.unwrap_or_default();
-        let mut parser = self.params.parser(&given)?;
-        let mut years = YearsOfLogs::default();
+        let parser = self.params.parser(&given)?;
         let mut files: Vec<(&str, &Path)> =
             cx.inputs("log").iter().map(|f| (f.logical.as_str(), f.path.as_path())).collect();
         files.sort_by_cached_key(|(logical, _)| reading_order(logical));
@@ -338,7 +357,6 @@ impl Parse {
             let folder = out.join(folder);
             std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
             let mut writer = PartWriter::start(&folder, self.params.parameters)?;
-            years.start(logical, &mut parser.entries);
             let compressed = path.extension().is_some_and(|e| e == "gz" || e == "zst" || e == "zstd");
             let hand_on = |rows: &mut Rows, draft: Draft, _: &FileTables| {
                 cx.check_cancelled()?;
@@ -347,12 +365,11 @@ impl Parse {
                 }
                 writer.write(rows, draft)
             };
-            let (parameters, settled) = (self.params.parameters, parser.entries.years.is_none());
+            let parameters = self.params.parameters;
             let (tables, end) = LogReader::open(path)
-                .and_then(|log| scan(log, &parser, |rows| Draft::of(rows, parameters, settled), hand_on))
+                .and_then(|log| scan(log, &parser, |rows| Draft::of(rows, parameters), hand_on))
                 .with_context(|| format!("cannot parse {logical}"))?;
             writer.finish(&tables, &given)?;
-            years.end(logical, &tables);
             if !given.all.is_empty() {
                 part::write_given(&folder.join(GIVEN), &given)?;
             }
@@ -369,28 +386,6 @@ impl Parse {
             std::fs::write(&path, json + "\n").with_context(|| format!("cannot write {}", path.display()))?;
         }
         Ok(())
-    }
-}
-
-/// Carries the year, where dates lack it, from one file of a rotated log to the next.
-#[derive(Debug, Default)]
-pub struct YearsOfLogs {
-    first: Option<Option<Years>>,
-    by_log: BTreeMap<String, Years>,
-}
-
-impl YearsOfLogs {
-    /// Sets the year in which a file starts.
-    pub fn start(&mut self, logical: &str, entries: &mut Entries) {
-        let first = *self.first.get_or_insert(entries.years);
-        entries.years = self.by_log.get(&reading_order(logical).0).copied().or(first);
-    }
-
-    /// Keeps the year in which it ends.
-    pub fn end(&mut self, logical: &str, tables: &FileTables) {
-        if let Some(years) = tables.order.years {
-            self.by_log.insert(reading_order(logical).0, years);
-        }
     }
 }
 
@@ -495,8 +490,10 @@ pub struct Part {
     pub file: String,
     /// Byte of the file that the part begins with.
     pub start: u64,
-    /// What became of it.
+    /// What became of it, and of the lines of `continued`.
     pub about: FileSummary,
+    /// Its first lines, if they continue the last entry of the parts before.
+    pub continued: Vec<Leading>,
 }
 
 impl Part {
@@ -525,12 +522,14 @@ const ROWS: &str = "rows.parquet";
 const SESSIONS: &str = "sessions.parquet";
 const TEMPLATES: &str = "templates.csv";
 const GIVEN: &str = "given.csv";
+const LEADING: &str = "leading.csv";
 const ABOUT: &str = "parse.json";
 
-/// Finds the folders of an events directory and returns them in reading order, pieces of a file by their first byte.
+/// Finds the folders of an events directory and returns them in reading order, pieces of a file by their first byte. Of
+/// each is known which of its first lines continue an entry of those before.
 ///
 /// # Errors
-/// There is none, or a `parse.json` is malformed.
+/// There is none, or a `parse.json` or `leading.csv` is malformed.
 pub fn read_parts(events: &Path) -> anyhow::Result<Vec<Part>> {
     let mut parts = Vec::new();
     let mut pending = vec![events.to_owned()];
@@ -549,6 +548,17 @@ pub fn read_parts(events: &Path) -> anyhow::Result<Vec<Part>> {
         bail!("{} holds no parsed log", events.display());
     }
     sort_parts(&mut parts);
+    let mut carry = Carry::default();
+    for part in &mut parts {
+        carry.enter(&part.file);
+        let leading = if part.about.ends.is_some_and(|ends| ends.leading > 0) {
+            part::read_leading(&part.folder.join(LEADING))?
+        } else {
+            Vec::new()
+        };
+        part.continued = carry.join(part.about.ends, leading);
+        part.about.continue_with(&part.continued);
+    }
     Ok(parts)
 }
 
@@ -557,7 +567,7 @@ fn read_part(folder: &Path, about: &Path) -> anyhow::Result<Part> {
     let about: FileSummary =
         serde_json::from_slice(&std::fs::read(about).with_context(context)?).with_context(context)?;
     let (file, start) = whole_of(&about.path);
-    Ok(Part { folder: folder.to_owned(), file: file.to_owned(), start, about })
+    Ok(Part { folder: folder.to_owned(), file: file.to_owned(), start, about, continued: Vec::new() })
 }
 
 fn sort_parts(parts: &mut [Part]) {

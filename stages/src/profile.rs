@@ -6,9 +6,9 @@
 //! missing deletion, and one that stopped in the middle of its write hours ago is. The silence says all there is to
 //! know: whether a session was called censored, which depends on a cut-off in hours, does not matter here.
 
+mod difference;
 mod index;
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -19,10 +19,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::lightgbm::forget_mislabelled;
 use crate::support::conformal::{Conformal, quantile};
 use crate::support::learning::{nulls, numbers, read_json, write_json, write_scores};
 use crate::support::sparse::{Csr, Matrix};
 use crate::support::traces::{Fold, Templates, Trace, Traces, read_labels, read_split};
+use difference::Names;
+pub use difference::{Deviation, Difference, Differences};
 use index::{Counts, Index, Query, Site};
 
 /// The `profile` kind.
@@ -38,6 +41,11 @@ pub fn kind() -> StageKind {
                 Slot::file("templates", "templates.csv"),
                 Slot::file("labels", "sessions.csv; without any label all train sessions count as benign"),
                 Slot::file("split", "split.parquet"),
+                Slot::directory(
+                    "lgbm",
+                    "model directory of `lightgbm`: normal sessions that it takes for mislabelled are left out",
+                )
+                .optional(),
             ]
         },
         outputs: const { &[Slot::directory("model", "profile.parquet, profile.json, card.json, scores.parquet")] },
@@ -104,8 +112,9 @@ impl Stage for Profile {
     fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
         let traces = Traces::read(cx.input("sessions")?)?;
         let templates = Templates::read(cx.input("templates")?)?;
-        let labels = read_labels(cx.input("labels")?, &traces.ids)?;
+        let mut labels = read_labels(cx.input("labels")?, &traces.ids)?;
         let split = read_split(cx.input("split")?, &traces.ids)?;
+        let doubted = forget_mislabelled(cx.optional("lgbm"), &traces.ids, &mut labels, &split)?;
         let out = cx.output("model")?;
         let of = |fold: Fold, label: Option<bool>| -> Vec<usize> {
             (0..traces.len()).filter(|&s| split.folds[s] == fold && labels[s] == label).collect()
@@ -186,6 +195,7 @@ impl Stage for Profile {
             "distinct_queries": queries.distinct.len(),
             "threshold": threshold,
             "reference_fold": reference_fold.name(),
+            "left_out_as_mislabelled": doubted,
         });
         write_json(&out.join("card.json"), &card)
     }
@@ -320,13 +330,14 @@ impl Model {
     }
 
     fn scores(&self, templates: &Templates, queries: &Queries, found: &[(f64, Option<Site>)]) -> Scores {
+        let names = Names::new(&self.index, templates);
         let reasons: Vec<String> = queries
             .distinct
             .iter()
             .zip(found)
             .map(|(query, &(distance, site))| {
                 if distance > 0.0 && self.about.reference.rank(distance) >= self.about.params.explain {
-                    self.reason(templates, query, site)
+                    Difference::of(&names, query, (distance, site)).sentence()
                 } else {
                     String::new()
                 }
@@ -338,58 +349,14 @@ impl Model {
         Scores { distance, bounded, reason }
     }
 
-    /// Says how a session differs from its nearest benign one: heaviest differences first, at most four of each kind.
-    fn reason(&self, templates: &Templates, query: &Query, site: Option<Site>) -> String {
-        let name = |local: u32| match self.index.event_ids.get(local as usize) {
-            Some(id) => (id.as_str(), self.index.templates[local as usize].as_str()),
-            None => {
-                let number = local as usize - self.index.event_ids.len();
-                (templates.event_ids[number].as_str(), templates.texts[number].as_str())
-            }
-        };
-        let near: &[(u32, u32)] = site.map_or(&[], |site| self.index.at(site));
-        let (mut missing, mut extra, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
-        let count = |of: &[(u32, u32)], local: u32| of.iter().find(|e| e.0 == local).map_or(0, |e| e.1);
-        for &(local, n) in &query.counts {
-            let benign = count(near, local);
-            if local as usize >= self.index.event_ids.len() {
-                unseen.push((self.index.difference(local, n, 0), local, n, 0));
-            } else if n > benign {
-                extra.push((self.index.difference(local, n, benign), local, n, benign));
-            }
-        }
-        for &(local, benign) in near {
-            let n = count(&query.counts, local);
-            if n < benign {
-                missing.push((self.index.difference(local, n, benign), local, n, benign));
-            }
-        }
-        let mut text = String::new();
-        for (what, mut list) in [("never seen in a benign session", unseen), ("extra", extra), ("missing", missing)] {
-            if list.is_empty() {
-                continue;
-            }
-            list.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-            let shown: Vec<String> = list
-                .iter()
-                .take(4)
-                .map(|&(_, local, n, benign)| {
-                    let (id, template) = name(local);
-                    let template: String = template.chars().take(60).collect();
-                    match what {
-                        "extra" | "missing" => format!("{id} ({n} instead of {benign}) `{}`", template.trim()),
-                        _ => format!("{id} ({n}) `{}`", template.trim()),
-                    }
-                })
-                .collect();
-            let more = list.len().saturating_sub(4);
-            let separator = if text.is_empty() { "" } else { "; " };
-            write!(text, "{separator}{what}: {}", shown.join(", ")).expect("a string takes all");
-            if more > 0 {
-                write!(text, " and {more} more").expect("a string takes all");
-            }
-        }
-        text
+    /// Returns how sessions differ from their nearest benign ones, on the current rayon pool.
+    pub fn differences(&self, traces: &Traces, templates: &Templates) -> Differences {
+        let local = self.index.bind(templates);
+        let queries = self.index.queries(&self.about.params, traces, &local);
+        let found = self.index.nearest_all(&queries.distinct);
+        let names = Names::new(&self.index, templates);
+        let distinct = queries.distinct.iter().zip(found);
+        Differences { distinct: distinct.map(|(q, found)| Difference::of(&names, q, found)).collect(), of: queries.of }
     }
 }
 

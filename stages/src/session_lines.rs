@@ -141,25 +141,37 @@ pub fn raw_lines(
     logs: &BTreeMap<String, PathBuf>,
 ) -> anyhow::Result<Vec<RawLine>> {
     let found = places.find(&session.lines)?;
-    let mut by_file: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    // An entry may go on in other files.
+    let mut pieces: Vec<(usize, LinePlace)> = Vec::with_capacity(found.len());
     for (at, place) in found.iter().enumerate() {
-        by_file.entry(&place.file).or_default().push(at);
+        pieces.push((at, place.clone()));
+        let more = place.more.iter().cloned();
+        pieces.extend(more.map(|(file, lines)| (at, LinePlace { file, line: 1, lines, ..LinePlace::default() })));
     }
-    let mut texts = vec![String::new(); found.len()];
+    let mut by_file: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (number, (_, place)) in pieces.iter().enumerate() {
+        by_file.entry(&place.file).or_default().push(number);
+    }
+    let mut read: Vec<Vec<u8>> = vec![Vec::new(); pieces.len()];
     for (file, mut wanted) in by_file {
         let path = logs.get(file).with_context(|| format!("the place of the log `{file}` is not known"))?;
-        wanted.sort_by_key(|&at| found[at].offset);
-        let wanted: Vec<(usize, &LinePlace)> = wanted.into_iter().map(|at| (at, &found[at])).collect();
-        let read = if is_compressed(path) { from_compressed(path, &wanted) } else { from_plain(path, &wanted) };
-        for (at, bytes) in read.with_context(|| format!("cannot read the lines of {file}"))? {
-            texts[at] = shown(&bytes);
+        wanted.sort_by_key(|&number| pieces[number].1.offset);
+        let wanted: Vec<(usize, &LinePlace)> = wanted.into_iter().map(|number| (number, &pieces[number].1)).collect();
+        let some = if is_compressed(path) { from_compressed(path, &wanted) } else { from_plain(path, &wanted) };
+        for (number, bytes) in some.with_context(|| format!("cannot read the lines of {file}"))? {
+            read[number] = bytes;
         }
+    }
+    let mut texts: Vec<Vec<u8>> = vec![Vec::new(); found.len()];
+    for ((at, _), bytes) in pieces.iter().zip(read) {
+        let text = &mut texts[*at];
+        text.extend_from_slice(&bytes[..bytes.len().min(MOST - text.len().min(MOST))]);
     }
     let mut time = session.start;
     let mut lines = Vec::with_capacity(found.len());
     for (at, (place, text)) in found.into_iter().zip(texts).enumerate() {
         time += session.gaps[at] * 1000;
-        let LinePlace { file, line, offset, .. } = place;
+        let (LinePlace { file, line, offset, .. }, text) = (place, shown(&text));
         lines.push(RawLine { file, line, offset, time: rfc3339(time), template: session.events[at], text });
     }
     Ok(lines)
@@ -344,8 +356,66 @@ damaged
     }
 
     #[test]
+    fn an_entry_is_read_on_in_the_files_behind() {
+        let log = "2008-11-09 20:35:30 a: fine\n2008-11-09 20:35:31 a: failed\n at x\n\n at y\n at blk_1\n\n\n2008-11-09 20:35:32 a: blk_1\n rest";
+        let with = json!({"format": "<Date> <Time> <Component>: <Content>", "timestamp_format": "%Y-%m-%d %H:%M:%S"});
+        let ends: Vec<usize> = log.match_indices('\n').map(|(at, _)| at + 1).collect();
+        let packed = |bytes: &[u8]| zstd::encode_all(bytes, 1).unwrap();
+        for cuts in [vec![], vec![2], vec![3, 4], vec![2, 5], vec![6, 7], (0..ends.len()).collect()] {
+            let places: Vec<usize> = [0].into_iter().chain(cuts.iter().map(|&c| ends[c])).chain([log.len()]).collect();
+            let dir = tempfile::tempdir().unwrap();
+            for (rotated, zst) in [(true, false), (true, true), (false, false)] {
+                // Each parsed alone, into one events directory; pieces are all of one file.
+                let events = dir.path().join(format!("{rotated}{zst}"));
+                let mut logs = BTreeMap::new();
+                for (number, place) in places.windows(2).enumerate() {
+                    let name = match rotated {
+                        true => format!("raw:a.log.{}", places.len() - number),
+                        false => format!("raw:a.log:{}-{}", place[0], place[1]),
+                    };
+                    let bytes = &log.as_bytes()[place[0]..place[1]];
+                    let (path, bytes) = match zst {
+                        true => (dir.path().join("in.zst"), packed(bytes)),
+                        false => (dir.path().join("in"), bytes.to_vec()),
+                    };
+                    std::fs::write(&path, &bytes).unwrap();
+                    let parsed = run(&crate::parse::kind(), &with, &[("log", &name, &path)], &["events/"], 1).unwrap();
+                    std::fs::create_dir_all(&events).unwrap();
+                    std::fs::rename(parsed.path("events"), events.join(number.to_string())).unwrap();
+                    let kept = dir.path().join(format!("{number}{}", path.extension().map_or("", |_| ".zst")));
+                    std::fs::rename(path, &kept).unwrap();
+                    logs.insert(name, kept);
+                }
+                if !rotated {
+                    let whole = dir.path().join("whole");
+                    std::fs::write(&whole, log).unwrap();
+                    logs.insert("raw:a.log".to_owned(), whole);
+                }
+                let session = SessionRow {
+                    session_id: "blk_1".to_owned(),
+                    start: 0,
+                    events: vec![0; 3],
+                    gaps: vec![0; 3],
+                    lines: vec![1, 2, 9],
+                };
+                let lines = raw_lines(&session, &Places::open(&events).unwrap(), &logs).unwrap();
+                let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+                assert_eq!(
+                    texts,
+                    [
+                        "2008-11-09 20:35:30 a: fine",
+                        "2008-11-09 20:35:31 a: failed\n at x\n\n at y\n at blk_1",
+                        "2008-11-09 20:35:32 a: blk_1\n rest"
+                    ],
+                    "{cuts:?} {rotated} {zst}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn a_log_that_was_changed_is_told() {
-        let place = |offset| LinePlace { file: "a.log".to_owned(), line: 2, offset, lines: 1 };
+        let place = |offset| LinePlace { file: "a.log".to_owned(), line: 2, offset, lines: 1, more: Vec::new() };
         let dir = tempfile::tempdir().unwrap();
         let read = |name: &str, bytes: &[u8], offset: u64| {
             let path = dir.path().join(name);

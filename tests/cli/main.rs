@@ -10,6 +10,7 @@ mod emit;
 mod errors;
 mod export;
 mod first_steps;
+mod formats;
 mod history;
 mod incremental;
 mod interrupt;

@@ -43,6 +43,20 @@ impl Weights {
 
     /// Mean squared difference between a row and its reconstruction. Sums run in a fixed order.
     pub(super) fn error(&self, input: &[f32], buffers: &mut Buffers) -> f64 {
+        self.reconstruct(input, buffers);
+        let squares: f64 = input.iter().zip(&buffers.now).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+        squares / input.len().max(1) as f64
+    }
+
+    /// What each column adds to [`Weights::error`]; their sum is that up to rounding.
+    pub(super) fn residuals(&self, input: &[f32], buffers: &mut Buffers) -> Vec<f64> {
+        self.reconstruct(input, buffers);
+        let columns = input.len().max(1) as f64;
+        input.iter().zip(&buffers.now).map(|(a, b)| f64::from(a - b).powi(2) / columns).collect()
+    }
+
+    /// Leaves the reconstruction of a row in `buffers.now`.
+    fn reconstruct(&self, input: &[f32], buffers: &mut Buffers) {
         buffers.now.clear();
         buffers.now.extend_from_slice(input);
         for (i, layer) in self.0.iter().enumerate() {
@@ -62,8 +76,6 @@ impl Weights {
             }
             std::mem::swap(&mut buffers.now, &mut buffers.next);
         }
-        let squares: f64 = input.iter().zip(&buffers.now).map(|(a, b)| f64::from(a - b).powi(2)).sum();
-        squares / input.len().max(1) as f64
     }
 
     /// Writes `model.safetensors`: `layers.N.weight` and `layers.N.bias`.
@@ -115,6 +127,7 @@ mod tests {
         ]);
         let mut buffers = Buffers::default();
         assert_eq!(weights.error(&[1.0, 2.0], &mut buffers), (4.0 + 25.0) / 2.0);
+        assert_eq!(weights.residuals(&[1.0, 2.0], &mut buffers), [2.0, 12.5]);
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m.safetensors");
         weights.write(&path).unwrap();

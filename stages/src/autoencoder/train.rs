@@ -79,13 +79,16 @@ impl Network {
 }
 
 /// Rows of a fold, each distinct one once, with a weight that grows with the logarithm of its multiplicity.
-struct Benign {
-    rows: Csr,
-    weights: Vec<f64>,
+pub struct Benign {
+    /// The distinct rows.
+    pub rows: Csr,
+    /// Weight of each in the loss.
+    pub weights: Vec<f64>,
 }
 
 impl Benign {
-    fn new(rows: &Csr) -> Self {
+    /// Takes rows as they come.
+    pub fn new(rows: &Csr) -> Self {
         let distinct = rows.distinct();
         let mut counts = vec![0.0f64; distinct.first.len()];
         for &group in &distinct.groups {
@@ -101,7 +104,7 @@ fn rows_of(rows: &Rows, fold: Fold, benign: Option<bool>) -> Csr {
 }
 
 /// Mean and standard deviation of each column over all rows, absent values being 0.
-fn scaler(params: &AutoencoderParams, rows: &Csr) -> Scaler {
+pub fn scaler(params: &AutoencoderParams, rows: &Csr) -> Scaler {
     let n = rows.len().max(1) as f64;
     let (mut sum, mut squares) = (vec![0.0; rows.columns], vec![0.0; rows.columns]);
     for (&index, &value) in rows.indices.iter().zip(&rows.values) {
@@ -168,7 +171,45 @@ pub(super) fn train(
     let validation = Benign::new(&rows_of(rows, Fold::Validation, benign));
     let stop_on = if validation.weights.is_empty() { &train } else { &validation };
 
-    let columns = rows.matrix.rows.columns;
+    let total = u64::from(params.epochs);
+    let fitted = optimise(
+        params,
+        &scaler,
+        &train,
+        stop_on,
+        || cx.check_cancelled(),
+        |epoch| {
+            cx.progress(epoch as u64, total, "epochs");
+        },
+    )?;
+    let Fitted { weights, curve, best } = fitted;
+    Ok(Trained { weights, scaler, curve, best, distinct: train.weights.len(), copies })
+}
+
+/// What optimisation yields.
+pub struct Fitted {
+    /// Weights with the lowest error.
+    pub(super) weights: Weights,
+    /// Weighted mean error on `stop_on` after each epoch.
+    pub curve: Vec<f64>,
+    /// Epoch of the weights kept, from 1.
+    pub best: usize,
+}
+
+/// Trains a network on scaled rows by Adam, until the error on `stop_on` has not improved for `patience` epochs. `check` runs
+/// before each batch and ends it by an error, `done` after each epoch (from 1).
+///
+/// # Errors
+/// `check` fails, or training diverges.
+pub fn optimise(
+    params: &AutoencoderParams,
+    scaler: &Scaler,
+    train: &Benign,
+    stop_on: &Benign,
+    check: impl Fn() -> anyhow::Result<()>,
+    done: impl Fn(usize),
+) -> anyhow::Result<Fitted> {
+    let columns = train.rows.columns;
     let mut shape = vec![columns];
     shape.extend(params.hidden.iter().map(|&h| h as usize));
     shape.push(params.bottleneck as usize);
@@ -176,7 +217,7 @@ pub(super) fn train(
     shape.push(columns);
     let mut random = ChaCha8Rng::seed_from_u64(params.seed);
     let mut kept = initial(&shape, &mut random);
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     let mut network = Network::new(&kept, &device);
     let mut adam = AdamConfig::new().init();
     let mut order: Vec<usize> = (0..train.weights.len()).collect();
@@ -189,7 +230,7 @@ pub(super) fn train(
             }
             let from = pass % batches * params.batch as usize;
             let batch = &order[from..(from + params.batch as usize).min(order.len())];
-            cx.check_cancelled()?;
+            check()?;
             let total: f64 = batch.iter().map(|&row| train.weights[row]).sum();
             let mut clean = vec![0.0; batch.len() * columns];
             let mut weights = Vec::with_capacity(batch.len());
@@ -213,10 +254,10 @@ pub(super) fn train(
             network = adam.step(params.learning_rate, network, gradients);
         }
         let weights = network.weights()?;
-        let error = mean_error(&weights, &scaler, stop_on);
+        let error = mean_error(&weights, scaler, stop_on);
         anyhow::ensure!(error.is_finite(), "training diverged in epoch {epoch}: lower `learning_rate`");
         curve.push(error);
-        cx.progress(epoch as u64, u64::from(params.epochs), "epochs");
+        done(epoch);
         if error < best.1 {
             best = (epoch, error);
             kept = weights;
@@ -224,5 +265,16 @@ pub(super) fn train(
             break;
         }
     }
-    Ok(Trained { weights: kept, scaler, curve, best: best.0, distinct: train.weights.len(), copies })
+    Ok(Fitted { weights: kept, curve, best: best.0 })
+}
+
+/// Where the network is trained: on the processor, or by the backend that a cargo feature names. Scores come from this
+/// program's own kernel whatever trained the weights.
+fn device() -> Device {
+    #[cfg(feature = "wgpu")]
+    return Device::wgpu(burn::tensor::DeviceKind::DefaultDevice);
+    #[cfg(all(feature = "ndarray", not(feature = "wgpu")))]
+    return Device::ndarray();
+    #[cfg(not(any(feature = "ndarray", feature = "wgpu")))]
+    Device::flex()
 }

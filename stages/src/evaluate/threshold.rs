@@ -94,10 +94,12 @@ pub(crate) fn by_alerts(steps: &[Step], alerts: f64) -> Threshold {
 }
 
 /// The lowest threshold at which at most `rate` of the benign scores are flagged: what a nominal rate of false
-/// positives means. `None` without benign scores.
+/// positives means. It lies just above the score that would be one too many, not in the middle of the gap: benign scores are
+/// sparse there, and half a gap would spend less than what is granted. `None` without benign scores.
 pub(crate) fn by_fpr(benign: &[Step], rate: f64) -> Option<Threshold> {
     let last = benign.last()?;
-    Some(by_alerts(benign, rate * (last.tp + last.fp)))
+    let threshold = by_alerts(benign, rate * (last.tp + last.fp));
+    Some(Threshold { value: threshold.low.map_or(threshold.value, f64::next_up), ..threshold })
 }
 
 fn both_classes(steps: &[Step]) -> Option<&Step> {
@@ -159,6 +161,14 @@ mod tests {
         assert_eq!(by_f_beta(&points(&[(0.9, true)]), 1.0), None);
         assert_eq!(by_fpr_at_tpr(&points(&[(0.9, false)]), 0.9), None);
         assert_eq!(by_fpr(&[], 0.01), None);
+    }
+
+    #[test]
+    fn a_nominal_rate_is_spent_up_to_the_score_that_would_be_too_many() {
+        let rows: Vec<(f64, bool)> = (0..100).map(|i| (f64::from(i), false)).collect();
+        let chosen = by_fpr(&points(&rows), 0.05).unwrap();
+        assert!(chosen.value > 94.0 && chosen.value < 94.001, "{chosen:?}");
+        assert!(by_fpr(&points(&rows), 0.0).unwrap().value > 99.0);
     }
 
     proptest! {

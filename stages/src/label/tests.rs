@@ -92,6 +92,12 @@ fn the_first_rule_that_holds_names_the_type() {
     assert_eq!(run.text("types"), "session_id,type\na,both\nb,fails\nc,strange\nd,other\n");
     let some = label(Some("id,label\na,0\nb,1\n"), &with, &["labels", "types"]).unwrap();
     assert_eq!(some.text("types"), "session_id,type\nb,fails\n");
+    // Without rules: clusters, or none of them.
+    let clustered = label(Some(labels), &json!({}), &["labels", "types"]).unwrap().text("types");
+    let kinds: Vec<&str> = clustered.lines().skip(1).filter_map(|l| l.split(',').nth(1)).collect();
+    assert!(kinds.len() == 4 && !kinds.contains(&"other") && kinds[1] != kinds[2], "{clustered}");
+    let none = label(Some(labels), &json!({"clusters": 0}), &["labels", "types"]).unwrap();
+    assert_eq!(none.text("types"), "session_id,type\na,other\nb,other\nc,other\nd,other\n");
 }
 
 #[test]

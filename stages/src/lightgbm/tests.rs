@@ -48,6 +48,30 @@ fn the_text_has_no_volatile_lines_and_predicts_the_same_when_reloaded() {
 }
 
 #[test]
+fn contributions_add_up_to_the_margin_and_do_not_depend_on_other_rows() {
+    let text = trained(40);
+    let (rows, _) = toy();
+    let margins = Booster::from_text(&text).unwrap().margins(&rows).unwrap();
+    let all = Contributions::of(&text, &rows).unwrap();
+    assert_eq!(all.rows.len(), rows.len());
+    for (row, (added, margin)) in all.rows.iter().zip(&margins).enumerate() {
+        let sum = all.expected + added.iter().map(|a| a.2).sum::<f64>();
+        assert!((sum - margin).abs() <= 1e-9 * margin.abs().max(1.0), "row {row}: {sum} {margin}");
+        for &(column, value, _) in added {
+            let found = rows.pairs(row).find(|p| p.0 == column).map_or(0.0, |p| p.1);
+            assert_eq!(value, found, "row {row}");
+        }
+        let alone = Contributions::of(&text, &rows.select(&[row])).unwrap();
+        assert_eq!((alone.expected, &alone.rows[0]), (all.expected, added));
+    }
+    let total = |column: u32| all.rows.iter().flatten().filter(|a| a.0 == column).map(|a| a.2.abs()).sum::<f64>();
+    assert!(total(0) > total(1), "column 0 decides");
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    assert_eq!(one.install(|| Contributions::of(&text, &rows)).unwrap(), all);
+    assert_eq!(Contributions::of(&text, &Csr::new(2)).unwrap(), Contributions::default());
+}
+
+#[test]
 fn a_broken_model_is_an_error_and_no_crash() {
     assert!(Booster::from_text("").is_err());
     assert!(Booster::from_text("tree\nversion=v4\n").is_err());

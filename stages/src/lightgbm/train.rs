@@ -126,13 +126,7 @@ impl Distilled {
 
     fn dataset(&self, params: &LightgbmParams, subset: &[usize]) -> anyhow::Result<Dataset> {
         let labels: Vec<f32> = subset.iter().map(|&i| f32::from(u8::from(self.labels[i]))).collect();
-        Dataset::new(
-            &self.rows.select(subset),
-            &labels,
-            &self.weights(params, subset),
-            &library_parameters(params),
-            None,
-        )
+        Dataset::new(&self.rows.select(subset), &labels, &self.weights(params, subset), &params.library(), None)
     }
 
     fn two_classes(&self, subset: &[usize]) -> bool {
@@ -142,7 +136,7 @@ impl Distilled {
     /// Trains on a subset for a fixed number of rounds.
     fn fit(&self, params: &LightgbmParams, subset: &[usize], rounds: usize) -> anyhow::Result<String> {
         let train = self.dataset(params, subset)?;
-        let mut training = Training::new(&train, None, &library_parameters(params))?;
+        let mut training = Training::new(&train, None, &params.library())?;
         for _ in 0..rounds {
             if !training.update()? {
                 break;
@@ -150,22 +144,6 @@ impl Distilled {
         }
         training.text(rounds)
     }
-}
-
-fn library_parameters(p: &LightgbmParams) -> String {
-    format!(
-        "objective=binary metric=average_precision learning_rate={} num_leaves={} min_data_in_leaf={} lambda_l2={} \
-         feature_fraction={} feature_fraction_bynode={} max_bin={} seed={} deterministic=true force_row_wise=true num_threads=1 verbosity=-1 \
-         min_data_in_bin=1 feature_pre_filter=false boost_from_average=true",
-        p.learning_rate,
-        p.leaves,
-        p.min_leaf,
-        p.lambda,
-        p.feature_fraction,
-        p.node_fraction,
-        p.max_bin,
-        p.seed % (1 << 31),
-    )
 }
 
 /// Trains the model, its cross-fitting companions and the calibration.
@@ -296,12 +274,12 @@ fn fit_by_validation(
     let validation_set = if validation.two_classes(&all) {
         let labels: Vec<f32> = validation.labels.iter().map(|&y| f32::from(u8::from(y))).collect();
         let weights: Vec<f32> = validation.counts.iter().map(|&n| n as f32).collect();
-        Some(Dataset::new(&validation.rows, &labels, &weights, &library_parameters(params), Some(&train_set))?)
+        Some(Dataset::new(&validation.rows, &labels, &weights, &params.library(), Some(&train_set))?)
     } else {
         cx.info("validation lacks a class: no early stopping, the fewest rounds are used");
         None
     };
-    let mut training = Training::new(&train_set, validation_set.as_ref(), &library_parameters(params))?;
+    let mut training = Training::new(&train_set, validation_set.as_ref(), &params.library())?;
     let most = if validation_set.is_some() { params.rounds } else { params.min_rounds.max(1) } as usize;
     let (mut curve, mut best) = (Vec::new(), (0, f64::NEG_INFINITY));
     for round in 1..=most {

@@ -4,12 +4,17 @@
 //! Which lines start an entry must show on the line itself, so that a chunk can be cut before one and be parsed without
 //! its neighbours. An entry holds at most [`MOST`] bytes; what lies beyond belongs to none, so that no file, however
 //! wrong its settings, is held in memory as one entry.
+//!
+//! A log can be cut anywhere, into rotated files or pieces of one. The lines before the first that starts an entry are
+//! *leading*: they continue the entry that the file before ends with, if that is still open ([`Ends`]), and are malformed
+//! if not. A file alone cannot tell, so it counts them as malformed and keeps apart what is needed to think better of it.
 
 use regex::bytes::Regex;
+use serde::{Deserialize, Serialize};
 
 use super::format::time::Years;
 use super::format::{Clock, LineFormat, NO_TIME};
-use super::rows::LineParser;
+use super::parser::LineParser;
 
 /// Bytes of the longest line, and of the longest entry.
 pub const MOST: usize = 1 << 20;
@@ -54,6 +59,43 @@ impl Multiline {
     }
 }
 
+/// A line before the first that starts an entry, near enough to the start of its file to continue an entry of the file
+/// before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leading {
+    /// 1-based line number in its file.
+    pub line: u64,
+    /// Bytes of the file up to the end of the line, without the line end.
+    pub end: u64,
+    /// The session keys in it.
+    pub sessions: Vec<Vec<u8>>,
+}
+
+/// What of a file may belong to entries of the files before and behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ends {
+    /// Bytes of the file, decompressed.
+    pub bytes: u64,
+    /// Leading lines, counted as malformed.
+    pub leading: u64,
+    /// Whether a line starts an entry, be it malformed.
+    pub starts: bool,
+    /// Byte at which the last entry starts, which the next file may continue; none if it is malformed.
+    pub last: Option<u64>,
+}
+
+impl Ends {
+    /// Goes on with the file's next chunk, which begins at the byte `start`.
+    pub fn add(&mut self, start: u64, chunk: &Self) {
+        self.bytes = start + chunk.bytes;
+        self.leading += chunk.leading;
+        if chunk.starts {
+            self.starts = true;
+            self.last = chunk.last.map(|at| start + at);
+        }
+    }
+}
+
 /// Where a file may be cut: before a line that starts an entry.
 pub struct Cuts {
     format: LineFormat,
@@ -92,7 +134,8 @@ impl Cuts {
             let from = memchr::memrchr(b'\n', &bytes[..end - 1]).map_or(0, |at| at + 1);
             let line = &bytes[from..end];
             let line = if start && from == 0 { line.strip_prefix(MARK).unwrap_or(line) } else { line };
-            if self.starts(line) {
+            // What the file begins with may continue an entry of another file, and stays together as if it began one.
+            if start && from == 0 || self.starts(line) {
                 let whole = free || last - from > MOST;
                 return if whole { Some(last) } else { (from > 0).then_some(from) };
             }
@@ -105,6 +148,7 @@ impl Cuts {
 /// What was seen of a file so far.
 #[derive(Clone, Debug, Default)]
 pub struct Order {
+    start: Option<Years>,
     /// The year, where dates lack it.
     pub years: Option<Years>,
     /// Lines whose time is before that of the line before.
@@ -115,7 +159,12 @@ pub struct Order {
 impl Order {
     /// Starts a file.
     pub fn new(entries: &Entries) -> Self {
-        Self { years: entries.years, ..Self::default() }
+        Self { start: entries.years, years: entries.years, ..Self::default() }
+    }
+
+    /// Returns the year that the file was said to start in, if a date of it lacks the year.
+    pub fn start_year(&self) -> Option<i32> {
+        self.start.filter(|_| self.years.is_some_and(|years| years.is_used())).map(|years| years.year())
     }
 
     /// Settles the times of the file's next lines.
@@ -154,6 +203,7 @@ mod tests {
     #[derive(Debug, Default, PartialEq)]
     struct Outcome {
         counts: [u64; 6],
+        ends: (Option<Ends>, Vec<Leading>),
         rows: Vec<Row>,
         sessions: Vec<String>,
         samples: Vec<Rejected>,
@@ -204,6 +254,7 @@ mod tests {
                 tables.blank,
                 tables.order.steps_back,
             ],
+            ends: (tables.ends, tables.leading.clone()),
             rows: rows.collect(),
             sessions: (0..names.sessions.len() as u32).map(session).collect(),
             samples: tables.samples.clone(),
@@ -260,9 +311,17 @@ mod tests {
         );
         assert_eq!((second.0, second.5.as_str(), second.6.len()), (6, "next", 0));
         assert_eq!((found.samples[0].line, found.samples[0].text.as_slice()), (1, &b"no entry yet"[..]));
+        let last = log.len() - b"11-09 20:35:29 WARN b: next\nand its rest".len();
+        let ends = Ends { bytes: log.len() as u64, leading: 1, starts: true, last: Some(last as u64) };
+        assert_eq!(found.ends, (Some(ends), vec![Leading { line: 1, end: 12, sessions: Vec::new() }]));
+        let first = outcome(&parsers()[3], b"\xef\xbb\xbf blk_1\r\n\n", 1, 2);
+        let keys = vec![b"blk_1".to_vec()];
+        let ends = Ends { bytes: 12, leading: 1, starts: false, last: None };
+        assert_eq!(first.ends, (Some(ends), vec![Leading { line: 1, end: 6, sessions: keys }]));
         // The expression says that this line starts an entry, which is malformed, and so is what continues it.
         let found = outcome(&parsers()[4], b"11-09 20:35:30 INFO a: x\n11-09 y\nz\n", 1 << 20, 1);
         assert_eq!((found.counts, found.samples[1].why), ([3, 1, 2, 0, 0, 0], NO_ENTRY));
+        assert_eq!(found.ends, (Some(Ends { bytes: 35, leading: 0, starts: true, last: None }), Vec::new()));
     }
 
     #[test]
@@ -281,6 +340,14 @@ mod tests {
         assert!((24_000..26_000).contains(&continued), "{continued}");
         for (size, threads) in [(4096, 1), (100_000, 2), (1 << 20, 1), (1 << 23, 2)] {
             assert_eq!(outcome(&parsers()[3], &log, size, threads), whole, "size {size}");
+        }
+        // What leads belongs together up to the same size.
+        let led = whole.ends.1.len();
+        let leading = &log[log.iter().position(|b| *b == b'\n').unwrap() + 1..];
+        let whole = outcome(&parsers()[3], leading, 1 << 25, 1);
+        assert!(led == 0 && (24_000..26_000).contains(&whole.ends.1.len()), "{}", whole.ends.1.len());
+        for (size, threads) in [(100_000, 1), (1 << 20, 2), (1 << 23, 1)] {
+            assert_eq!(outcome(&parsers()[3], leading, size, threads), whole, "leading, size {size}");
         }
         let off = outcome(&parsers()[0], &log, 4096, 1);
         assert_eq!(off.counts, [lines, 0, lines, 0, 0, 0]);

@@ -12,6 +12,8 @@
 //! | [`intern`] | numbers for byte strings, in order of first appearance |
 //! | [`keys`] | numbers for session keys |
 //! | [`head`] | beginnings of lines, recognised by the lines before |
+//! | [`parser`] | lines of a chunk to columns |
+//! | [`texts`] | values of wildcards |
 //! | [`rows`] | columns of a chunk, of a file |
 //! | [`scan`] | a file from bytes to rows, in parallel |
 //!
@@ -26,11 +28,13 @@ pub mod head;
 pub mod intern;
 pub mod keys;
 pub mod mask;
+pub mod parser;
 pub mod read;
 pub mod rows;
 pub mod scan;
 pub mod session;
 pub mod shape;
+pub mod texts;
 
 /// Compiles a regular expression that works on bytes: `.` also matches what is no UTF-8. A pattern with classes that need
 /// Unicode is compiled so, and then stops at such bytes.

@@ -6,8 +6,9 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use super::entries::{Cuts, Order};
 use super::intern::Interner;
 use super::keys::Keys;
+use super::parser::LineParser;
 use super::read::{Chunk, End, LogReader};
-use super::rows::{FileTables, LineParser, Rows};
+use super::rows::{FileTables, Rows};
 use crate::support::turns::lock;
 
 /// Parses a file. `rows` is called with the rows of each chunk, in file order, and with the tables of the file so far.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use crate::logs::entries::Leading;
 use crate::logs::format::NO_TIME;
 use crate::logs::given::GivenTemplates;
 use crate::logs::intern::Interner;
@@ -15,7 +16,7 @@ use crate::logs::rows::{FileTables, Rows, text};
 use crate::support::parquet::encoding::deltas;
 use crate::support::parquet::{Field, Kind, Lists, Page, Shape, TableWriter};
 
-use super::{ROWS, SESSIONS, TEMPLATES};
+use super::{LEADING, ROWS, SESSIONS, TEMPLATES};
 
 /// The columns of `rows.parquet`; `parameters` only where they are kept.
 const COLUMNS: [Field; 8] = [
@@ -36,8 +37,7 @@ const KEYS: usize = 1 << 17;
 pub(super) struct Draft {
     line: Vec<u8>,
     offset: Vec<u8>,
-    /// Missing where only the file tells in which year its lines were written.
-    time: Option<Page>,
+    time: Page,
     level: Page,
     component: Page,
     template: Page,
@@ -46,8 +46,8 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Encodes the rows of a chunk; times only if they are `settled`.
-    pub(super) fn of(rows: &Rows, parameters: bool, settled: bool) -> anyhow::Result<Self> {
+    /// Encodes the rows of a chunk, with times as lines have them: in the year 0 where they lack the year.
+    pub(super) fn of(rows: &Rows, parameters: bool) -> anyhow::Result<Self> {
         let numbers = |values: &[u32]| {
             let mut out = Vec::new();
             deltas(values.iter().map(|&v| i64::from(v)), &mut out);
@@ -62,7 +62,7 @@ impl Draft {
         Ok(Self {
             line: numbers(&rows.line),
             offset: numbers(&rows.offset),
-            time: settled.then(|| times(rows)),
+            time: Page::of_optional(&rows.time, NO_TIME),
             level: texts(&rows.level, &names.levels),
             component: texts(&rows.component, &names.components),
             template: Page::of_dictionary(None, &rows.form, names.forms.len()),
@@ -70,10 +70,6 @@ impl Draft {
             parameters: parameters.then(|| values(rows)).transpose()?,
         })
     }
-}
-
-fn times(rows: &Rows) -> Page {
-    Page::of_optional(&rows.time, NO_TIME)
 }
 
 fn values(rows: &Rows) -> anyhow::Result<Page> {
@@ -114,7 +110,7 @@ impl PartWriter {
         let pages = [
             places(&rows.line, rows.lines_before, &draft.line),
             places(&rows.offset, rows.start, &draft.offset),
-            draft.time.unwrap_or_else(|| times(rows)),
+            draft.time,
             draft.level,
             draft.component,
             draft.template.with_numbers(&rows.numbers.form),
@@ -142,8 +138,47 @@ impl PartWriter {
             out.write(to - from, vec![Page::of_texts(None, &ends, &bytes)])?;
         }
         out.finish()?;
+        if !tables.leading.is_empty() {
+            write_leading(&self.folder.join(LEADING), &tables.leading)?;
+        }
         write_templates(&self.folder.join(TEMPLATES), tables, given)
     }
+}
+
+/// A row for each session key of a line, and one for a line without.
+fn write_leading(path: &Path, leading: &[Leading]) -> anyhow::Result<()> {
+    let context = || format!("cannot write {}", path.display());
+    let mut out = csv::Writer::from_path(path).with_context(context)?;
+    out.write_record(["line", "end", "session_id"]).with_context(context)?;
+    for Leading { line, end, sessions } in leading {
+        let (line, end) = (line.to_string(), end.to_string());
+        // A key is never empty.
+        let none = sessions.is_empty().then_some("".into());
+        for key in sessions.iter().map(|key| text(key)).chain(none) {
+            out.write_record([&*line, &*end, &*key]).with_context(context)?;
+        }
+    }
+    out.flush().with_context(context)
+}
+
+/// Reads what [`write_leading`] wrote; there need be no such file.
+pub(super) fn read_leading(path: &Path) -> anyhow::Result<Vec<Leading>> {
+    let mut leading: Vec<Leading> = Vec::new();
+    if !path.is_file() {
+        return Ok(leading);
+    }
+    let context = || format!("cannot read {}", path.display());
+    let mut rows = csv::Reader::from_path(path).with_context(context)?;
+    for row in rows.deserialize() {
+        let (line, end, key): (u64, u64, String) = row.with_context(context)?;
+        if leading.last().is_none_or(|last| last.line != line) {
+            leading.push(Leading { line, end, sessions: Vec::new() });
+        }
+        if let Some(last) = leading.last_mut().filter(|_| !key.is_empty()) {
+            last.sessions.push(key.into_bytes());
+        }
+    }
+    Ok(leading)
 }
 
 fn write_templates(path: &Path, tables: &FileTables, given: &GivenTemplates) -> anyhow::Result<()> {

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use super::{ABOUT, Part, ROWS, read_part, read_parts, sort_parts};
+use super::{ABOUT, Part, ROWS, read_part, read_parts, reading_order, sort_parts};
 use crate::support::parquet::Table;
 
 /// Where a line is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinePlace {
     /// Logical path of the file.
     pub file: String,
@@ -17,9 +17,10 @@ pub struct LinePlace {
     pub line: u64,
     /// Byte offset of its start in the decompressed file.
     pub offset: u64,
-    /// How many lines there are up to the next parsed one, which may belong to it; 1 where no line of the file (or of
-    /// its piece) continues another.
+    /// How many lines there are up to the next parsed one of the log, which may belong to it; 1 where an entry is a line.
     pub lines: u64,
+    /// Those of them that are the first lines of files behind it, in a rotated log: the files and how many.
+    pub more: Vec<(String, u64)>,
 }
 
 /// Finds lines of the logs that an events directory was made of. A look-up reads the row groups that hold the lines, two
@@ -30,10 +31,24 @@ pub struct Places {
 
 struct Rows {
     part: Part,
+    /// The log that the file is of.
+    log: String,
     table: Table,
     /// Lines of all files before the part, of its file before it.
     before: u64,
     before_in_file: u64,
+}
+
+impl Rows {
+    /// Returns the first parsed line of a row group, if there is such a one.
+    fn first_line(&self, group: usize) -> anyhow::Result<Option<u64>> {
+        if group >= self.table.groups() {
+            return Ok(None);
+        }
+        let span = self.table.span(group, self.table.column("line")?);
+        let (first, _) = span.with_context(|| format!("{} is damaged", self.table.path().display()))?;
+        Ok(Some(first as u64))
+    }
 }
 
 impl Places {
@@ -78,7 +93,8 @@ impl Places {
                 before_in_file = 0;
             }
             let lines = part.about.lines;
-            parts.push(Rows { table: Table::open(&rows)?, part, before, before_in_file });
+            let log = reading_order(&part.file).0;
+            parts.push(Rows { table: Table::open(&rows)?, part, log, before, before_in_file });
             before += lines;
             before_in_file += lines;
         }
@@ -116,21 +132,43 @@ impl Places {
             }
             let Some((_, _, numbers, offsets)) = &known else { continue };
             let at = numbers.binary_search(&local).ok().with_context(missing)?;
-            let lines = match numbers.get(at + 1) {
-                _ if rows.part.about.continued == 0 => 1,
-                Some(next) => next - local,
-                None => {
-                    let next = (group + 1 < rows.table.groups()).then(|| rows.table.span(group + 1, column)).flatten();
-                    next.map_or(rows.part.about.lines + 1, |(first, _)| first as u64) - local
-                }
-            };
-            places[i] = Some(LinePlace {
-                lines,
+            let mut place = LinePlace {
+                lines: 1,
                 file: rows.part.file.clone(),
                 line: rows.before_in_file + local,
                 offset: rows.part.start + offsets.get(at).with_context(missing)?,
-            });
+                more: Vec::new(),
+            };
+            if rows.part.about.ends.is_some() {
+                match numbers.get(at + 1).copied().or(rows.first_line(group + 1)?) {
+                    Some(next) => place.lines = next - local,
+                    None => {
+                        place.lines = rows.part.about.lines + 1 - local;
+                        self.read_on(number, &mut place)?;
+                    }
+                }
+            }
+            places[i] = Some(place);
         }
         places.into_iter().map(|place| place.context("a line has no place (a bug)")).collect()
+    }
+
+    /// Adds the lines of the parts behind a part, up to the next parsed one of the log.
+    fn read_on(&self, number: usize, place: &mut LinePlace) -> anyhow::Result<()> {
+        let log = &self.parts[number].log;
+        for rows in self.parts[number + 1..].iter().take_while(|rows| rows.log == *log) {
+            let first = rows.first_line(0)?;
+            let lines = first.map_or(rows.part.about.lines, |first| first - 1);
+            match place.more.last_mut() {
+                _ if lines == 0 => {}
+                None if rows.part.file == place.file => place.lines += lines,
+                Some((file, before)) if *file == rows.part.file => *before += lines,
+                _ => place.more.push((rows.part.file.clone(), lines)),
+            }
+            if first.is_some() {
+                break;
+            }
+        }
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! What about a file hints at a parameter that does not suit it.
 
-use super::{FileSummary, MaskParams};
+use super::{FileSummary, MaskParams, whole_of};
+use crate::logs::entries::Leading;
 use crate::logs::read::End;
 use crate::logs::rows::FileTables;
 
@@ -11,8 +12,8 @@ const SUSPICIOUS: f64 = 0.05;
 const LINES: u64 = 1_000;
 
 impl FileSummary {
-    /// Returns what is suspicious about the file.
-    pub(super) fn suspicions(&self, end: &End) -> Vec<String> {
+    /// Returns what is suspicious about the file. Lines that may be `leading` count where there is no other reason for them.
+    pub(super) fn suspicions(&self, end: &End, leading: &[Leading]) -> Vec<String> {
         let mut warnings = Vec::new();
         let path = &self.path;
         if let Some(why) = &end.truncated {
@@ -24,13 +25,15 @@ impl FileSummary {
         if self.lines == 0 && end.truncated.is_none() {
             warnings.push(format!("{path} is empty"));
         }
-        let share = self.rejected as f64 / (self.parsed + self.rejected).max(1) as f64;
+        let leading = if self.parsed > 0 || whole_of(path).1 > 0 { leading } else { &[] };
+        let rejected = self.rejected - leading.len() as u64;
+        let share = rejected as f64 / (self.parsed + rejected).max(1) as f64;
         if share > SUSPICIOUS {
-            let first = self.rejected_samples.first();
+            let first = self.rejected_samples.iter().find(|s| leading.iter().all(|l| l.line != s.line));
             let first = first.map(|s| format!(", the first in line {} ({})", s.line, s.why)).unwrap_or_default();
             warnings.push(format!(
                 "{path}: {} of {} lines ({:.1} %) are malformed{first}; is `format` right?",
-                self.rejected,
+                rejected,
                 self.lines,
                 100.0 * share
             ));

@@ -252,6 +252,26 @@ fn sessions_by_field_or_none() {
     assert_eq!(keys("ann@a\nbob@b\nann@c", named), of(&["ann", "bob"], &[0, 1, 0]));
 }
 
+#[test]
+fn what_may_continue_an_entry_of_the_file_before_is_kept_apart() {
+    let log = b" blk_1, blk_2\n\n at \"x, blk_1\n2008-11-09 20:35:30 a: failed blk_3\n at blk_4\n";
+    let with = json!({"format": "<Date> <Time> <Component>: <Content>", "timestamp_format": "%Y-%m-%d %H:%M:%S"});
+    let run = parse(&[("a.log", log)], &with, 1).unwrap();
+    let leading = std::fs::read_to_string(run.path("events").join(LEADING)).unwrap();
+    assert_eq!(leading, "line,end,session_id\n1,13,blk_1\n1,13,blk_2\n3,28,blk_1\n");
+    let about = &read_parts(&run.path("events")).unwrap()[0].about;
+    assert_eq!((about.lines, about.parsed, about.rejected, about.continued, about.blank), (5, 1, 2, 1, 1));
+    assert_eq!(about.ends, Some(Ends { bytes: log.len() as u64, leading: 2, starts: true, last: Some(29) }));
+    // Not malformed before it is known what stands before; but so is a file of nothing else.
+    assert_eq!(run.warnings, [""; 0]);
+    let nothing = |name: &str| parse(&[(name, b"a\nb\n".as_slice())], &with, 1).unwrap().warnings;
+    assert!(nothing("a.log")[0].contains("2 of 2 lines (100.0 %) are malformed, the first in line 1"));
+    assert_eq!(nothing("a.log:70-74"), [""; 0]);
+    let run = parse(&[("a.log", LOG.as_bytes())], &json!({}), 1).unwrap();
+    assert!(!run.path("events").join(LEADING).exists());
+    assert_eq!(read_parts(&run.path("events")).unwrap()[0].about.ends, None);
+}
+
 /// The rows of a run: seconds since START (of `a_small_log_...`) or none, level, component, and the template's text.
 fn rows(run: &Run, folder: &str) -> Vec<(Option<i64>, String, String, String)> {
     let events = run.path("events").join(folder);
@@ -293,23 +313,28 @@ fn the_formats_read_the_same_from_the_same_log() {
 }
 
 #[test]
-fn a_rotated_syslog_goes_on_into_the_new_year() {
+fn dates_without_a_year_are_of_the_year_0() {
     let old = b"Nov  9 20:35:30 host sshd[7]: one\nDec 31 23:59:59 host sshd[7]: two\n";
     let new =
         b"<12>Jan  1 00:00:00 host kernel: three\nJan  1 00:00:01 host kernel: four\nDec 31 23:59:59 host x: late\n";
     let with = json!({"format": "syslog", "year": 2008});
     let run = parse(&[("messages", new), ("messages.1", old)], &with, 2).unwrap();
-    let new_year = 1_230_768_000 - 1_226_262_930;
-    assert_eq!(rows(&run, "messages.1"), [row(0, "", "sshd", "one"), row(new_year - 1, "", "sshd", "two")]);
-    let expected = [
-        row(new_year, "warning", "kernel", "three"),
-        row(new_year + 1, "", "kernel", "four"),
-        row(new_year - 1, "", "x", "late"),
-    ];
-    assert_eq!(rows(&run, "messages"), expected);
+    let dates = |folder: &str| -> Vec<String> {
+        let frame = read_parquet(&run.path("events").join(folder).join(ROWS), None).unwrap();
+        let time = frame.column("timestamp").unwrap().cast(&DataType::Int64).unwrap();
+        time.i64().unwrap().into_no_null_iter().map(rfc3339).collect()
+    };
+    // Which year it is only the files before tell, and those who read all.
+    assert_eq!(dates("messages.1"), ["0000-11-09T20:35:30Z", "0000-12-31T23:59:59Z"]);
+    assert_eq!(dates("messages"), ["0000-01-01T00:00:00Z", "0000-01-01T00:00:01Z", "0000-12-31T23:59:59Z"]);
     let summary = summary_of(&read_parts(&run.path("events")).unwrap());
-    assert_eq!(summary.files.iter().map(|f| f.steps_back).collect::<Vec<_>>(), [0, 1]);
-    assert_eq!(summary.files[1].last.as_deref(), Some("2009-01-01T00:00:01Z"));
+    assert_eq!(
+        summary.files.iter().map(|f| (f.year, f.steps_back)).collect::<Vec<_>>(),
+        [(Some(2008), 0), (Some(2008), 1)]
+    );
+    assert_eq!(summary.files[0].last.as_deref(), Some("2008-12-31T23:59:59Z"));
+    let dated = parse(&[("a.log", b"2008-11-09T20:35:30Z host x: y\n")], &with, 1).unwrap();
+    assert_eq!(read_parts(&dated.path("events")).unwrap()[0].about.year, None);
 }
 
 #[test]

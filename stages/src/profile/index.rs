@@ -27,6 +27,8 @@ pub(super) struct Entry {
     blocks: u32,
     /// Number of sessions behind it.
     sessions: u32,
+    /// The first of them, as a number in `ids`; of a beginning, one that begins so. None in models of older versions.
+    example: Option<u32>,
 }
 
 /// Where an entry lies.
@@ -53,6 +55,8 @@ pub(super) struct Index {
     pub(super) event_ids: Vec<String>,
     pub(super) idf: Vec<f64>,
     pub(super) unseen: f64,
+    /// Ids of sessions that entries name.
+    pub(super) ids: Vec<String>,
     pub(super) complete: Vec<Entry>,
     pub(super) prefixes: Vec<Entry>,
 }
@@ -63,6 +67,8 @@ struct Gathered {
     silence: i64,
     blocks: u32,
     sessions: u32,
+    /// Row of the first session.
+    example: usize,
 }
 
 impl Index {
@@ -91,6 +97,7 @@ impl Index {
             event_ids: numbers.iter().map(|&t| templates.event_ids[t].clone()).collect(),
             idf: numbers.iter().map(|&t| idf(frequency[t])).collect(),
             unseen: idf(0),
+            ids: Vec::new(),
             complete: Vec::new(),
             prefixes: Vec::new(),
         };
@@ -98,15 +105,15 @@ impl Index {
         let horizon = traces.horizon().unwrap_or(0);
 
         // Equal sequences have equal beginnings: gather the longest silence at each position once per sequence.
-        let mut sequences: IndexMap<&[u32], (usize, Gathered, Vec<i64>)> = IndexMap::new();
+        let mut sequences: IndexMap<&[u32], (Gathered, Vec<i64>)> = IndexMap::new();
         for &s in sessions {
             let trace = traces.trace(s, horizon);
             let bit = 1u32 << (blocks[s] % 32);
             // The last silence of a session that is still open is a beginning's; that of a closed one is no silence.
             let open = if trace.censored { trace.silence } else { -1 };
-            let (_, gathered, silences) = sequences
-                .entry(trace.events)
-                .or_insert_with(|| (s, Gathered { silence: -1, blocks: 0, sessions: 0 }, vec![0; trace.events.len()]));
+            let (gathered, silences) = sequences.entry(trace.events).or_insert_with(|| {
+                (Gathered { silence: -1, blocks: 0, sessions: 0, example: s }, vec![0; trace.events.len()])
+            });
             gathered.blocks |= bit;
             gathered.sessions += u32::from(!trace.censored);
             gathered.silence = gathered.silence.max(open);
@@ -125,7 +132,7 @@ impl Index {
                 map.insert(counts.clone(), new);
             }
         };
-        for (events, (_, gathered, silences)) in &sequences {
+        for (events, (gathered, silences)) in &sequences {
             let mut counts = Counts::new();
             for (i, &event) in events.iter().enumerate() {
                 let event = local[event as usize];
@@ -144,20 +151,27 @@ impl Index {
                 add(&mut beginnings, &counts, *gathered);
             }
         }
-        index.complete = index.sorted(complete);
-        index.prefixes = index.sorted(beginnings);
+        let mut named: IndexMap<usize, u32> = IndexMap::new();
+        index.complete = index.sorted(complete, &mut named);
+        index.prefixes = index.sorted(beginnings, &mut named);
+        index.ids = named.keys().map(|&row| traces.ids[row].clone()).collect();
         index
     }
 
-    fn sorted(&self, gathered: IndexMap<Counts, Gathered>) -> Vec<Entry> {
+    /// Entries by norm; `named` numbers the sessions that they name.
+    fn sorted(&self, gathered: IndexMap<Counts, Gathered>, named: &mut IndexMap<usize, u32>) -> Vec<Entry> {
         let mut entries: Vec<Entry> = gathered
             .into_iter()
-            .map(|(counts, g)| Entry {
-                norm: self.norm(&counts),
-                counts,
-                silence: g.silence,
-                blocks: g.blocks,
-                sessions: g.sessions,
+            .map(|(counts, g)| {
+                let number = named.len() as u32;
+                Entry {
+                    norm: self.norm(&counts),
+                    counts,
+                    silence: g.silence,
+                    blocks: g.blocks,
+                    sessions: g.sessions,
+                    example: Some(*named.entry(g.example).or_insert(number)),
+                }
             })
             .collect();
         entries.sort_by(|a, b| a.norm.total_cmp(&b.norm).then_with(|| a.counts.cmp(&b.counts)));
@@ -284,12 +298,21 @@ impl Index {
         }
     }
 
+    fn entry(&self, site: Site) -> &Entry {
+        match site {
+            Site::Complete(i) => &self.complete[i as usize],
+            Site::Prefix(i) => &self.prefixes[i as usize],
+        }
+    }
+
     /// The counts at a site.
     pub(super) fn at(&self, site: Site) -> &[(u32, u32)] {
-        match site {
-            Site::Complete(i) => &self.complete[i as usize].counts,
-            Site::Prefix(i) => &self.prefixes[i as usize].counts,
-        }
+        &self.entry(site).counts
+    }
+
+    /// Id of a benign session behind a site.
+    pub(super) fn example(&self, site: Site) -> Option<&str> {
+        self.ids.get(self.entry(site).example? as usize).map(String::as_str)
     }
 
     /// Drops what only cross-fitting needs and the file does not hold.
@@ -309,12 +332,15 @@ impl Index {
             offsets.push(templates.len());
         }
         let complete: Vec<bool> = (0..entries().count()).map(|i| i < self.complete.len()).collect();
+        let examples: Vec<Option<&str>> =
+            entries().map(|e| self.ids.get(e.example? as usize).map(String::as_str)).collect();
         let mut frame = DataFrame::new_infer_height(vec![
             Column::new("complete".into(), complete),
             list_column::<UInt32Type>("templates", &offsets, &templates),
             list_column::<UInt32Type>("counts", &offsets, &counts),
             Column::new("silence".into(), entries().map(|e| e.silence).collect::<Vec<_>>()),
             Column::new("sessions".into(), entries().map(|e| e.sessions).collect::<Vec<_>>()),
+            Column::new("example".into(), examples),
         ])?;
         write_parquet(path, &mut frame)
     }
@@ -336,21 +362,28 @@ impl Index {
             "{}: a vector has a template that profile.json does not",
             path.display()
         );
-        let mut index = Self { templates, event_ids, idf, unseen, complete: Vec::new(), prefixes: Vec::new() };
+        let (ids, complete, prefixes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut index = Self { templates, event_ids, idf, unseen, ids, complete, prefixes };
+        // Models of older versions do not say where a vector comes from.
+        let examples = frame.column("example").ok().map(|column| column.str()).transpose()?;
+        let mut named: IndexMap<&str, u32> = IndexMap::new();
         let columns =
             (frame.column("complete")?.bool()?, frame.column("silence")?.i64()?, frame.column("sessions")?.u32()?);
         for (row, pair) in offsets.windows(2).enumerate() {
             let range = pair[0]..pair[1];
             let counts: Counts = locals[range.clone()].iter().copied().zip(counts[range].iter().copied()).collect();
+            let number = named.len() as u32;
             let entry = Entry {
                 norm: index.norm(&counts),
                 counts,
                 silence: columns.1.get(row).unwrap_or(0),
                 blocks: 0,
                 sessions: columns.2.get(row).unwrap_or(0),
+                example: examples.and_then(|e| e.get(row)).map(|id| *named.entry(id).or_insert(number)),
             };
             if columns.0.get(row) == Some(true) { index.complete.push(entry) } else { index.prefixes.push(entry) }
         }
+        index.ids = named.into_keys().map(str::to_owned).collect();
         Ok(index)
     }
 }

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 
 fn templates(texts: &[&str]) -> Templates {
@@ -130,7 +132,7 @@ fn the_file_holds_all_that_scoring_needs_and_reasons_name_the_difference() {
     let mut index = index;
     index.forget_blocks();
     let back = Index::read(&path, index.templates.clone(), index.event_ids.clone(), idf.clone(), unseen).unwrap();
-    assert_eq!((&back.complete, &back.prefixes), (&index.complete, &index.prefixes));
+    assert_eq!((&back.complete, &back.prefixes, &back.ids), (&index.complete, &index.prefixes, &index.ids));
     let about = About {
         params: no_prefixes(),
         templates: back.templates.clone(),
@@ -146,4 +148,28 @@ fn the_file_holds_all_that_scoring_needs_and_reasons_name_the_difference() {
         "never seen in a benign session: T3 (1) `explode <*>`; missing: T2 (0 instead of 1) `close <*>`"
     );
     assert_eq!((scores.distance[1], scores.bounded[1], scores.reason[1].as_str()), (0.0, 0.0, ""));
+
+    let found = model.differences(&traces(&[(&[0, 2], 1, false, 9), (&[0, 1], 1, false, 9)]), &all);
+    assert_eq!(found.nearest(), BTreeSet::from(["s0".to_owned()]));
+    let found = [found.of(0), found.of(1)];
+    let brief = |list: &[Deviation]| -> Vec<(String, Option<u32>, u32, u32)> {
+        list.iter().map(|d| (d.event_id.clone(), d.number, d.count, d.benign)).collect()
+    };
+    assert_eq!((found[0].nearest.as_deref(), found[0].events, found[0].beginning), (Some("s0"), 2, false));
+    assert_eq!(brief(&found[0].unseen), [("T3".to_owned(), Some(2), 1, 0)]);
+    assert_eq!(brief(&found[0].missing), [("T2".to_owned(), Some(1), 0, 1)]);
+    assert!(found[0].extra.is_empty() && !found[0].is_none());
+    let weights: f64 = found[0].unseen.iter().chain(&found[0].missing).map(|d| d.weight).sum();
+    assert!((weights - found[0].distance).abs() < 1e-12);
+    assert_eq!((found[0].sentence(), found[1].is_none()), (scores.reason[0].clone(), true));
+}
+
+#[test]
+fn a_beginning_is_named_by_a_session_that_begins_so() {
+    let templates = templates(&["a", "b"]);
+    let benign = traces(&[(&[0, 1], 60_000, false, 500), (&[0, 0, 1, 1], 60_000, false, 500)]);
+    let index = Index::fit(&benign, &templates, &[0, 1], &[0, 0], true);
+    let queries = index.queries(&params(), &traces(&[(&[0, 0, 1], 0, true, 480), (&[0], 0, true, 500)]), &[0, 1]);
+    let example = |query: &Query| index.nearest(query, None).1.and_then(|site| index.example(site));
+    assert_eq!(queries.distinct.iter().map(example).collect::<Vec<_>>(), [Some("s1"), Some("s0")]);
 }

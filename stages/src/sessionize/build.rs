@@ -6,6 +6,7 @@
 //! threads. If there are more events than fit in memory, the others are in a file meanwhile, and their lines are read
 //! twice. Bytes depend neither on that nor on threads.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +45,25 @@ pub(super) struct Batch {
     pub(super) ends: Vec<u32>,
     /// The global numbers of the batch's sessions.
     pub(super) known: Vec<u32>,
+}
+
+impl Batch {
+    /// Adds sessions, given by their global numbers, to those of the last line.
+    pub(super) fn extend_last(&mut self, sessions: &[u32]) {
+        let first = self.ends.iter().rev().nth(1).map_or(0, |&end| end as usize);
+        let mut of_line: BTreeSet<u32> = self.sessions[first..].iter().map(|&s| self.known[s as usize]).collect();
+        let mut numbers: BTreeMap<u32, u32> = self.known.iter().copied().zip(0..).collect();
+        for &session in sessions.iter().filter(|&&session| of_line.insert(session)) {
+            let number = numbers.entry(session).or_insert_with(|| {
+                self.known.push(session);
+                self.known.len() as u32 - 1
+            });
+            self.sessions.push(*number);
+        }
+        if let Some(end) = self.ends.last_mut() {
+            *end = self.sessions.len() as u32;
+        }
+    }
 }
 
 /// Where lines come from, in batches.

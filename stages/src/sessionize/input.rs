@@ -1,25 +1,59 @@
 //! Where lines come from: what `parse` wrote, or logs directly, without files in between.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 
 use super::build::{Batch, Lines, Rules, Sources, group};
 use super::{SessionSummary, SessionizeParams, Sessions};
+use crate::logs::entries::Leading;
 use crate::logs::format::NO_TIME;
+use crate::logs::format::time::Years;
 use crate::logs::keys::Keys;
 use crate::logs::rows::{FileTables, Rows, text};
 use crate::logs::scan::scan_log;
-use crate::parse::{FileSummary, ParseParams, ParseSummary, Part, YearsOfLogs, reading_order, refuse_nothing};
+use crate::parse::{Carry, FileSummary, ParseParams, ParseSummary, Part, reading_order, refuse_nothing};
 use crate::support::parquet::Table;
+use crate::support::turns::in_order;
 use crate::templates::{LocalTemplate, Template, TemplatesParams, given_from_known, globalize, name_alike};
 
 /// The rows of an events directory: a row group is a batch.
 pub(super) struct Events<'a> {
     parts: Vec<Rest>,
-    /// Part and row group of each batch.
-    groups: Vec<(usize, usize)>,
+    groups: Vec<Group>,
+    tails: Tails,
     check: &'a (dyn Fn() -> anyhow::Result<()> + Sync),
+}
+
+/// Sessions that the first lines of a part name for the last line of a batch before it, whose entry they continue; by
+/// batch, as global numbers.
+#[derive(Default)]
+struct Tails(BTreeMap<usize, Vec<u32>>);
+
+impl Tails {
+    /// Adds the sessions of lines to those of the last line of the `batches` before them.
+    fn add(&mut self, batches: usize, lines: &[Leading], keys: &mut Keys) {
+        let sessions = lines.iter().flat_map(|line| &line.sessions);
+        if let Some(last) = batches.checked_sub(1).filter(|_| !lines.is_empty()) {
+            self.0.entry(last).or_default().extend(sessions.map(|key| keys.number(text(key).as_bytes())));
+        }
+    }
+
+    fn extend(&self, number: usize, batch: &mut Batch) {
+        if let Some(sessions) = self.0.get(&number) {
+            batch.extend_last(sessions);
+        }
+    }
+}
+
+/// A batch.
+struct Group {
+    part: usize,
+    /// Its row group there.
+    number: usize,
+    /// The year in which it starts, where dates lack it.
+    years: Option<Years>,
 }
 
 /// What is to be known to read a part.
@@ -42,7 +76,7 @@ impl<'a> Events<'a> {
     ) -> anyhow::Result<(Self, Sources)> {
         let mut sources = Sources::default();
         let mut map = map.into_iter();
-        let mut rest = Vec::new();
+        let (mut rest, mut groups, mut tails) = (Vec::new(), Vec::new(), Tails::default());
         for part in parts {
             check()?;
             let map = map.next().unwrap_or_default();
@@ -55,24 +89,67 @@ impl<'a> Events<'a> {
             for group in 0..keys.groups() {
                 keys.read(group, column)?.texts(|key| sessions.push(sources.keys.number(key)))?;
             }
+            tails.add(groups.len(), &part.continued, &mut sources.keys);
             let before = sources.add(&part.file, part.about.lines);
-            rest.push(Rest { rows: Table::open(&part.rows())?, before, templates: map, sessions });
+            let rows = Table::open(&part.rows())?;
+            groups.extend((0..rows.groups()).map(|number| Group { part: rest.len(), number, years: None }));
+            rest.push(Rest { rows, before, templates: map, sessions });
         }
         sources.keys.freeze();
-        let groups = rest.iter().enumerate().flat_map(|(i, part)| (0..part.rows.groups()).map(move |group| (i, group)));
-        Ok((Self { groups: groups.collect(), parts: rest, check }, sources))
+        let mut events = Self { parts: rest, groups, tails, check };
+        events.find_years(parts)?;
+        Ok((events, sources))
+    }
+
+    /// Finds the years that dates lack. Only the lines before tell them, so all times are read once in the order of the
+    /// log, and the year that each batch starts in is kept: a shift by whole years would be wrong for 29 February, and for
+    /// late lines of December.
+    fn find_years(&mut self, parts: &[Part]) -> anyhow::Result<()> {
+        let year = |group: &Group| parts[group.part].about.year;
+        let yearless: Vec<usize> = (0..self.groups.len()).filter(|&i| year(&self.groups[i]).is_some()).collect();
+        let mut carry = Carry::default();
+        let mut starts = Vec::with_capacity(yearless.len());
+        let times = |i: usize| {
+            (self.check)()?;
+            let Group { part, number, .. } = self.groups[yearless[i]];
+            self.parts[part].times(number)
+        };
+        in_order(yearless.len(), times, |i, times| {
+            let part = &parts[self.groups[yearless[i]].part];
+            carry.enter(&part.file);
+            if let Some(year) = part.about.year {
+                let years = carry.years.get_or_insert(Years::new(year));
+                starts.push(*years);
+                years.pass(&times);
+            }
+            Ok(())
+        })?;
+        for (group, years) in yearless.into_iter().zip(starts) {
+            self.groups[group].years = Some(years);
+        }
+        Ok(())
     }
 }
 
 impl Rest {
+    /// Reads the times of a row group, as lines have them.
+    fn times(&self, group: usize) -> anyhow::Result<Vec<i64>> {
+        self.rows.read(group, self.rows.column("timestamp")?)?.optional(NO_TIME)
+    }
+
     /// Reads a row group.
-    fn batch(&self, group: usize, whole: bool) -> anyhow::Result<Batch> {
+    fn batch(&self, group: &Group, whole: bool) -> anyhow::Result<Batch> {
+        let mut years = group.years;
+        let group = group.number;
         let read = |name: &str| self.rows.read(group, self.rows.column(name)?);
         let known = |numbers: &[u32], n: u32, what: &str| {
             let number = numbers.get(n as usize).copied();
             number.with_context(|| format!("{}: {what} {n} is not there", self.rows.path().display()))
         };
-        let time = read("timestamp")?.optional(NO_TIME)?;
+        let mut time = self.times(group)?;
+        if let Some(years) = &mut years {
+            years.settle(&mut time);
+        }
         let (ends, sessions, numbers) = read("sessions")?.lists()?;
         let numbers = numbers.into_iter().map(|n| known(&self.sessions, n, "session"));
         let known_sessions = numbers.collect::<anyhow::Result<Vec<u32>>>()?;
@@ -97,8 +174,10 @@ impl Lines for Events<'_> {
 
     fn batch(&self, number: usize, whole: bool) -> anyhow::Result<Batch> {
         (self.check)()?;
-        let (part, group) = self.groups[number];
-        self.parts[part].batch(group, whole)
+        let group = &self.groups[number];
+        let mut batch = self.parts[group.part].batch(group, whole)?;
+        self.tails.extend(number, &mut batch);
+        Ok(batch)
     }
 }
 
@@ -129,8 +208,9 @@ impl Lines for WholeLog<'_> {
 /// Rows of logs that are held in memory: those of a chunk are a batch.
 struct Held {
     files: Vec<HeldFile>,
-    /// File and rows of each batch.
+    /// File and rows of each batch; none is empty.
     rows: Vec<(usize, Rows)>,
+    tails: Tails,
 }
 
 struct HeldFile {
@@ -150,14 +230,16 @@ impl Lines for Held {
         let (file, rows) = &self.rows[number];
         let HeldFile { before, templates, sessions } = &self.files[*file];
         let form = |f: &u32| templates[rows.numbers.form[*f as usize] as usize];
-        Ok(Batch {
+        let mut batch = Batch {
             line: rows.line.iter().map(|&l| before + rows.lines_before + u64::from(l)).collect(),
             time: rows.time.clone(),
             template: rows.form.iter().map(form).collect(),
             sessions: rows.sessions.clone(),
             ends: rows.session_ends.clone(),
             known: rows.numbers.session.iter().map(|&s| sessions[s as usize]).collect(),
-        })
+        };
+        self.tails.extend(number, &mut batch);
+        Ok(batch)
     }
 }
 
@@ -198,24 +280,31 @@ pub fn sessions_from_logs(
     struct Scanned {
         rows: Vec<Rows>,
         tables: FileTables,
+        continued: Vec<Leading>,
     }
     let mut files: Vec<Scanned> = Vec::new();
     let mut about = ParseSummary::default();
-    let mut years = YearsOfLogs::default();
+    let (mut carry, first) = (Carry::default(), parser.entries.years);
     for (logical, path) in &paths {
         let mut kept = Vec::new();
-        years.start(logical, &mut parser.entries);
-        let (tables, end) = scan_log(path, &parser, |mut rows, _| {
+        carry.enter(logical);
+        parser.entries.years = carry.years.or(first);
+        let (mut tables, end) = scan_log(path, &parser, |mut rows, _| {
             rows.offset = Vec::new();
             rows.level = Vec::new();
             rows.component = Vec::new();
-            kept.push(rows);
+            if !rows.is_empty() {
+                kept.push(rows);
+            }
             Ok(())
         })
         .with_context(|| format!("cannot parse {logical}"))?;
-        years.end(logical, &tables);
-        about.add(FileSummary::new(logical, false, &tables, &end));
-        files.push(Scanned { rows: kept, tables });
+        carry.years = tables.order.years;
+        let mut file = FileSummary::new(logical, false, &tables, &end);
+        let continued = carry.join(tables.ends, std::mem::take(&mut tables.leading));
+        file.continue_with(&continued);
+        about.add(file);
+        files.push(Scanned { rows: kept, tables, continued });
     }
     refuse_nothing(&about)?;
 
@@ -236,13 +325,14 @@ pub fn sessions_from_logs(
     drop(local);
 
     let mut sources = Sources::default();
-    let mut held = Held { files: Vec::new(), rows: Vec::new() };
+    let mut held = Held { files: Vec::new(), rows: Vec::new(), tails: Tails::default() };
     for ((file, map), described) in files.into_iter().zip(global.map).zip(&about.files) {
         let keys = &file.tables.names.sessions;
         let mut numbers = Vec::with_capacity(keys.len());
         for number in 0..keys.len() as u32 {
             numbers.push(sources.keys.number(text(&keys.get(number)).as_bytes()));
         }
+        held.tails.add(held.rows.len(), &file.continued, &mut sources.keys);
         let before = sources.add(&described.path, described.lines);
         held.rows.extend(file.rows.into_iter().map(|rows| (held.files.len(), rows)));
         held.files.push(HeldFile { before, templates: map, sessions: numbers });

@@ -10,6 +10,8 @@ use crate::support::table::read_parquet;
 use crate::templates::{Source, TemplatesParams};
 use crate::testing::{Run, real_data, run};
 
+mod cuts;
+
 const FIRST: &str = "\
 081109 203530 1 INFO a: open blk_1
 081109 203532 1 INFO a: open blk_2
@@ -286,12 +288,12 @@ fn busy_log(lines: usize) -> Vec<u8> {
 }
 
 /// Parses each of `files` on its own, as items of a mapped stage, into one events directory.
-fn mapped(files: &[(String, &[u8])], threads: usize) -> tempfile::TempDir {
+fn mapped(files: &[(String, &[u8])], with: &Value, threads: usize) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (logical, bytes) in files {
         let log = dir.path().join("in.log");
         std::fs::write(&log, bytes).unwrap();
-        let parsed = run(&crate::parse::kind(), &json!({}), &[("log", logical, &log)], &["events/"], threads).unwrap();
+        let parsed = run(&crate::parse::kind(), with, &[("log", logical, &log)], &["events/"], threads).unwrap();
         let item = dir.path().join("events").join(logical.replace(':', "_"));
         std::fs::create_dir_all(&item).unwrap();
         for entry in std::fs::read_dir(parsed.path("events")).unwrap() {
@@ -325,14 +327,14 @@ fn it_does_not_matter_how_a_log_is_cut_or_by_how_many_it_is_read() {
         .collect();
     let pieces: Vec<(String, &[u8])> =
         cuts.windows(2).zip(slices).map(|(c, slice)| (format!("raw:a.log:{}-{}", c[0], c[1]), slice)).collect();
-    let whole = mapped(&[("raw:a.log".to_owned(), &log[..])], 1);
+    let whole = mapped(&[("raw:a.log".to_owned(), &log[..])], &json!({}), 1);
     let events = |dir: &tempfile::TempDir| dir.path().join("events");
     let (sessions, templates, about) = made_of(&events(&whole), 1);
     assert!(about.sessions > 500 && about.censored > 0 && about.steps_back > 0 && about.rejected > 0);
     for threads in [1, 2] {
-        let cut = mapped(&pieces, threads);
+        let cut = mapped(&pieces, &json!({}), threads);
         assert!((sessions.clone(), templates.clone(), about.clone()) == made_of(&events(&cut), threads));
-        let mapped = mapped(&rotated, threads);
+        let mapped = mapped(&rotated, &json!({}), threads);
         let of_mapped = made_of(&events(&mapped), threads);
         assert!((&sessions, &templates) == (&of_mapped.0, &of_mapped.1));
         assert_eq!(of_mapped.2.files.len(), 4);
@@ -361,8 +363,8 @@ fn it_does_not_matter_how_a_log_is_cut_or_by_how_many_it_is_read() {
     .unwrap();
     let (offsets, lines) = crate::support::table::lists::<polars::prelude::UInt64Type>(&frame, "lines").unwrap();
     let ids = frame.column("session_id").unwrap().str().unwrap();
-    let cut = mapped(&pieces, 1);
-    let rotated = mapped(&rotated, 1);
+    let cut = mapped(&pieces, &json!({}), 1);
+    let rotated = mapped(&rotated, &json!({}), 1);
     let places = [&whole, &cut, &rotated].map(|dir| crate::parse::places::Places::open(&events(dir)).unwrap());
     for row in (0..ids.len()).step_by(97) {
         let lines = &lines[offsets[row]..offsets[row + 1]];
@@ -399,7 +401,7 @@ fn spilling_to_files_changes_no_byte() {
             )
         })
         .collect();
-    let parsed = mapped(&[("a.log".to_owned(), text.as_bytes())], 2);
+    let parsed = mapped(&[("a.log".to_owned(), text.as_bytes())], &json!({}), 2);
     let parts = read_parts(&parsed.path().join("events")).unwrap();
     let templates =
         [Template { event_id: "T1".to_owned(), number: 0, count: 0, text: "x".to_owned(), source: Source::Mined }];

@@ -437,7 +437,7 @@ pub fn epoch(text: &[u8]) -> Option<i64> {
 /// Known hole: a clock that was reset to a date long ago looks like a new year.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Years {
-    year: i64,
+    year: i32,
     /// The date before, in the year 0.
     last: Option<i64>,
 }
@@ -445,25 +445,24 @@ pub struct Years {
 impl Years {
     /// Starts with the year of the first line.
     pub fn new(year: i32) -> Self {
-        Self { year: i64::from(year), last: None }
+        Self { year, last: None }
+    }
+
+    /// Returns the year of the next time, unless that begins another.
+    pub fn year(&self) -> i32 {
+        self.year
+    }
+
+    /// Returns whether a time was settled.
+    pub fn is_used(&self) -> bool {
+        self.last.is_some()
     }
 
     /// Gives times of the year 0 their year; call it with all times of a log in their order.
     pub fn settle(&mut self, times: &mut [i64]) {
-        let unsettled = |time: i64| time != NO_TIME && time < (DAYS_TO_0 + 366) * DAY;
-        for time in times.iter_mut().filter(|t| unsettled(**t)) {
-            let date = *time - DAYS_TO_0 * DAY;
-            let mut year = self.year;
-            match self.last {
-                Some(last) if last - date > 183 * DAY => {
-                    self.year += 1;
-                    year += 1;
-                    self.last = Some(date);
-                }
-                // A late line of December after the first of January.
-                Some(last) if date - last > 330 * DAY => year -= 1,
-                _ => self.last = Some(date),
-            }
+        for time in times.iter_mut() {
+            let Some(date) = undated(*time) else { continue };
+            let year = self.year_of(date);
             let (mut day, rest) = (date.div_euclid(DAY), date.rem_euclid(DAY));
             if !is_leap(year) && day >= 59 {
                 if day == 59 {
@@ -475,6 +474,31 @@ impl Years {
             *time = (days_from_civil(year, 1, 1) + day) * DAY + rest;
         }
     }
+
+    /// Passes over times as [`Years::settle`] does, for the sake of those behind them.
+    pub fn pass(&mut self, times: &[i64]) {
+        for date in times.iter().copied().filter_map(undated) {
+            self.year_of(date);
+        }
+    }
+
+    /// Returns the year of the log's next date, which is given in the year 0.
+    fn year_of(&mut self, date: i64) -> i64 {
+        match self.last {
+            Some(last) if last - date > 183 * DAY => self.year = self.year.saturating_add(1),
+            // A late line of December after the first of January.
+            Some(last) if date - last > 330 * DAY => return i64::from(self.year) - 1,
+            _ => {}
+        }
+        self.last = Some(date);
+        i64::from(self.year)
+    }
+}
+
+/// Returns microseconds since the year 0 began, of a time that lacks the year.
+fn undated(time: i64) -> Option<i64> {
+    // A zone west of UTC puts the evening of 31 December into the year 1.
+    (time != NO_TIME && time < (DAYS_TO_0 + 367) * DAY).then(|| time - DAYS_TO_0 * DAY)
 }
 
 #[cfg(test)]
@@ -563,7 +587,10 @@ mod tests {
             "Mar 01 00:00",
         ]
         .map(date);
-        Years::new(2005).settle(&mut times);
+        let (mut settled, mut passed) = (Years::new(2005), Years::new(2005));
+        passed.pass(&times);
+        settled.settle(&mut times);
+        assert_eq!(passed, settled);
         let expected = [
             dated(2005, 11, 30),
             dated(2005, 12, 31),
@@ -577,6 +604,13 @@ mod tests {
         let mut leap = [date("Feb 29 00:00"), date("Mar 01 00:00"), NO_TIME, START];
         Years::new(2008).settle(&mut leap);
         assert_eq!(leap, [dated(2008, 2, 29), dated(2008, 3, 1), NO_TIME, START]);
+        // Whatever UTC makes of the last and the first hours of a year.
+        for (year, zone) in [(2007, "+0800"), (2007, "-0800"), (2008, "+0800"), (2008, "-0800")] {
+            let texts = [format!("{year} Dec 31 20:00 {zone}"), format!("{} Jan 01 02:00 {zone}", year + 1)];
+            let mut times = texts.each_ref().map(|text| time("%b %d %H:%M %z", &text[5..]).unwrap());
+            Years::new(year).settle(&mut times);
+            assert_eq!(times, texts.each_ref().map(|text| time("%Y %b %d %H:%M %z", text).unwrap()), "{texts:?}");
+        }
     }
 
     proptest! {
