@@ -9,6 +9,7 @@
 
 mod bootstrap;
 pub mod document;
+mod draw;
 mod pvalues;
 mod sequences;
 mod threshold;
@@ -24,7 +25,6 @@ use logweir_engine::stage::{ParamError, Params, Slot, Stage, StageContext, Stage
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::plots;
 use crate::support::metrics::{Confusion, Step, steps};
 use crate::support::provenance::Provenance;
 use crate::support::scoretable::{Fold, ScoreTable};
@@ -52,7 +52,9 @@ pub fn kind() -> StageKind {
         Slot::file("pr", "precision-recall curves, PNG"),
         Slot::file("cm", "confusion matrix, PNG"),
         Slot::file("ensemble", "score and decision of every session, CSV"),
-        Slot::file("histogram", "distribution of the fused score, PNG").optional(),
+        Slot::file("histogram", "distribution of all scores, PNG").optional(),
+        Slot::file("calibration", "reliability of the supervised probability, PNG").optional(),
+        Slot::file("recall_by_type", "recall of each type of anomaly by model, PNG").optional(),
         Slot::file("pvalues", "conformal p-value of the fused score of every session, Parquet").optional(),
     ];
     StageKind {
@@ -615,47 +617,6 @@ impl Evaluation<'_> {
             test: self.counts(&test),
             unused: unused.len() as u64,
         }
-    }
-
-    fn draw(&self, cx: &StageContext<'_>, metrics: &Metrics, test: &[usize]) -> anyhow::Result<()> {
-        let scores = self.scores;
-        let anomalies = test.iter().filter(|&&row| scores.label[row] == Some(true)).count();
-        let caption = plots::Caption {
-            dataset: metrics.dataset.name.clone(),
-            simulated: metrics.dataset.source == Source::Simulated,
-            split: metrics.split.method.clone(),
-            sessions: test.len(),
-            anomalies,
-            stage: metrics.provenance.stage.clone(),
-        };
-        let documents = [&metrics.lgbm, &metrics.ae, &metrics.profile, &metrics.fusion];
-        let curves: Vec<plots::Curve> = self
-            .usable()
-            .map(|(m, values, cut)| {
-                let (values, labels) = pick(scores, values, test);
-                let weights = weights(scores, test);
-                let c = Confusion::weighted(&values, &labels, &weights, cut.value);
-                plots::Curve {
-                    name: scores.models[m].name,
-                    title: scores.models[m].title,
-                    steps: steps(&values, &labels, &weights),
-                    operating: Step { threshold: cut.value, tp: c.tp, fp: c.fp },
-                    roc_auc: documents[m].roc_auc.map(|v| (v, documents[m].ci95.roc_auc)),
-                    average_precision: documents[m].average_precision.map(|v| (v, documents[m].ci95.average_precision)),
-                }
-            })
-            .collect();
-        let key = &metrics.key;
-        plots::roc(cx.output("roc")?, &caption, &curves, key)?;
-        plots::precision_recall(cx.output("pr")?, &caption, &curves, key)?;
-        plots::confusion(cx.output("cm")?, &caption, metrics.confusion.as_ref(), metrics.threshold.value, key)?;
-        if let Some(path) = cx.optional_output("histogram") {
-            let fused = scores.fusion().unwrap_or_default();
-            let rows = scores.rows_of(Fold::Test);
-            let values: Vec<(f64, Option<bool>)> = rows.iter().map(|&row| (fused[row], scores.label[row])).collect();
-            plots::histogram(path, &caption, &values, metrics.threshold.value, key)?;
-        }
-        Ok(())
     }
 }
 

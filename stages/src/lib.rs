@@ -24,6 +24,8 @@ pub mod autoencoder;
 pub mod lightgbm;
 pub mod profile;
 
+pub mod learning_curves;
+
 pub mod fusion;
 
 pub mod score;
@@ -31,6 +33,7 @@ pub mod score_logs;
 
 pub mod session_lines;
 
+pub mod drift;
 pub mod evaluate;
 pub mod explain;
 pub mod export;
@@ -74,8 +77,10 @@ pub fn registry() -> Registry {
     registry.add(lightgbm::kind());
     registry.add(autoencoder::kind());
     registry.add(profile::kind());
+    registry.add(learning_curves::kind());
     registry.add(fusion::kind());
     registry.add(evaluate::kind());
+    registry.add(drift::kind());
     registry.add(explain::kind());
     registry.add(export::kind());
     registry.add(report::kind());

@@ -1,21 +1,30 @@
-//! The pictures of a report: ROC, precision-recall, confusion matrix, distribution of scores.
+//! The pictures of a report: ROC, precision-recall, confusion matrix, distribution of scores, calibration, recall by type,
+//! learning curves, drift.
 //!
 //! Owns: what a picture shows. `canvas` owns pixels, fonts and PNG files; `frame` owns axes. Every picture says which
 //! data it speaks of (real or simulated), the split and the number of sessions, in the picture and in its PNG text
 //! chunks, which also carry the key of the action that drew it; it holds no time. Equal data give equal bytes: the fonts are embedded, and text
 //! is laid out without help of the system.
 
+mod calibration;
 mod canvas;
 mod confusion;
 mod curves;
+mod drift;
 mod frame;
 mod histogram;
 mod history;
+mod learning;
+mod types;
 
+pub use calibration::calibration;
 pub use confusion::confusion;
 pub use curves::{precision_recall, roc};
-pub use histogram::histogram;
+pub use drift::drift;
+pub use histogram::{Scores, histogram};
 pub use history::{Line, history};
+pub use learning::{Learning, learning};
+pub use types::recall_by_type;
 
 pub(crate) use canvas::{grouped, key_of_png};
 
@@ -28,12 +37,8 @@ pub struct Caption {
     pub dataset: String,
     /// Whether a simulated system wrote the log.
     pub simulated: bool,
-    /// How the sessions were divided.
-    pub split: String,
-    /// Sessions of the test fold that are shown.
-    pub sessions: usize,
-    /// Of these, anomalous.
-    pub anomalies: usize,
+    /// Which sessions are shown, and how many.
+    pub scope: String,
     /// Kind of the stage that draws.
     pub stage: String,
 }
@@ -46,12 +51,13 @@ impl Caption {
         } else {
             format!("{} ({} data)", self.dataset, self.source())
         };
-        format!(
-            "{data} · {} split, test fold · n = {} sessions, {} anomalous",
-            self.split,
-            canvas::grouped(self.sessions as u64),
-            canvas::grouped(self.anomalies as u64),
-        )
+        format!("{data} · {}", self.scope)
+    }
+
+    /// The scope of what shows the test fold of a split.
+    pub fn test_fold(split: &str, sessions: u64, anomalies: u64) -> String {
+        let (sessions, anomalies) = (grouped(sessions), grouped(anomalies));
+        format!("{split} split, test fold · n = {sessions} sessions, {anomalies} anomalous")
     }
 
     fn source(&self) -> &'static str {

@@ -5,6 +5,7 @@
 mod audit;
 mod compare;
 mod cut_logs;
+mod drift;
 mod emit;
 mod errors;
 mod export;

@@ -49,7 +49,7 @@ fn run(rows: &[Row], params: &Value) -> anyhow::Result<Run> {
         ("types", "types.csv"),
     ]
     .map(|(slot, file)| (slot.to_owned(), input(file)));
-    let outputs = ["metrics", "roc", "pr", "cm", "ensemble", "histogram", "pvalues"];
+    let outputs = ["metrics", "roc", "pr", "cm", "ensemble", "histogram", "pvalues", "calibration", "recall_by_type"];
     let outputs: BTreeMap<String, PathBuf> = outputs.iter().map(|s| ((*s).to_owned(), at(s))).collect();
     let cx = StageContext {
         inputs: inputs.into(),

@@ -194,8 +194,11 @@ pub(crate) fn grouped(n: u64) -> String {
     out
 }
 
-/// Writes a number with four decimals, a small one with three significant digits.
+/// Writes a number with four decimals, a small one with three significant digits, the smallest there is as above 0.
 pub(super) fn short(x: f64) -> String {
+    if x > 0.0 && x < f64::MIN_POSITIVE {
+        return "just above 0".to_owned();
+    }
     if x == 0.0 || x.abs() >= 0.01 { format!("{x:.4}") } else { format!("{x:.2e}") }
 }
 

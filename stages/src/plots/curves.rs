@@ -14,7 +14,7 @@ use super::{Caption, Curve};
 use crate::support::metrics::Step;
 
 /// Colour and width of a model's curve.
-fn style(name: &str) -> (RGBColor, f64) {
+pub(super) fn style(name: &str) -> (RGBColor, f64) {
     match name {
         "lgbm" => (BLUE, 11.0),
         "ae" => (ORANGE, 8.0),

@@ -11,6 +11,20 @@ const RIGHT: f64 = 1360.0;
 const TOP: f64 = 150.0;
 const BOTTOM: f64 = 930.0;
 
+/// Where a plotting area lies, pixels.
+#[derive(Clone, Copy)]
+pub(super) struct Area {
+    pub left: f64,
+    pub right: f64,
+    pub top: f64,
+    pub bottom: f64,
+    /// Size of the letters of ticks; titles of axes are a little larger.
+    pub letters: f64,
+}
+
+/// The whole picture.
+pub(super) const WHOLE: Area = Area { left: LEFT, right: RIGHT, top: TOP, bottom: BOTTOM, letters: 21.0 };
+
 /// An axis: its range in data units, the marked places, what it measures.
 pub(super) struct Axis {
     pub from: f64,
@@ -33,6 +47,7 @@ pub(super) struct Frame<'c, 'a> {
     pub canvas: &'c Canvas<'a>,
     x: Axis,
     y: Axis,
+    area: Area,
 }
 
 /// Writes the title and the line that says what data this is. Simulated data are marked a second time.
@@ -57,31 +72,51 @@ pub(super) fn nothing(canvas: &Canvas<'_>, why: &str) -> anyhow::Result<()> {
 }
 
 impl<'c, 'a> Frame<'c, 'a> {
-    /// Draws axes, grid and labels.
+    /// Draws axes, grid and labels over the whole picture.
     pub(super) fn new(canvas: &'c Canvas<'a>, x: Axis, y: Axis) -> anyhow::Result<Self> {
-        let frame = Self { canvas, x, y };
+        Self::within(canvas, x, y, WHOLE)
+    }
+
+    /// Draws axes, grid and labels in part of the picture.
+    pub(super) fn within(canvas: &'c Canvas<'a>, x: Axis, y: Axis, area: Area) -> anyhow::Result<Self> {
+        let Area { left, right, top, bottom, letters } = area;
+        let frame = Self { canvas, x, y, area };
         for (place, label) in &frame.x.ticks {
             let at = frame.at(*place, frame.y.from).0;
-            canvas.line(&[(at, TOP), (at, BOTTOM)], GRID, 1.0)?;
-            canvas.line(&[(at, BOTTOM), (at, BOTTOM + 8.0)], MUTED, 1.5)?;
-            canvas.text(label, (at, BOTTOM + 28.0), 21.0, INK, Anchor::Centre)?;
+            canvas.line(&[(at, top), (at, bottom)], GRID, 1.0)?;
+            canvas.line(&[(at, bottom), (at, bottom + 8.0)], MUTED, 1.5)?;
+            canvas.text(label, (at, bottom + 7.0 + letters), letters, INK, Anchor::Centre)?;
         }
         for (place, label) in &frame.y.ticks {
             let at = frame.at(frame.x.from, *place).1;
-            canvas.line(&[(LEFT, at), (RIGHT, at)], GRID, 1.0)?;
-            canvas.line(&[(LEFT - 8.0, at), (LEFT, at)], MUTED, 1.5)?;
-            canvas.text(label, (LEFT - 16.0, at), 21.0, INK, Anchor::Right)?;
+            canvas.line(&[(left, at), (right, at)], GRID, 1.0)?;
+            canvas.line(&[(left - 8.0, at), (left, at)], MUTED, 1.5)?;
+            canvas.text(label, (left - 16.0, at), letters, INK, Anchor::Right)?;
         }
-        canvas.line(&[(LEFT, TOP), (LEFT, BOTTOM), (RIGHT, BOTTOM)], MUTED, 1.5)?;
-        canvas.text(frame.x.title, ((LEFT + RIGHT) / 2.0, BOTTOM + 76.0), 24.0, INK, Anchor::Centre)?;
-        canvas.upwards(frame.y.title, (44.0, (TOP + BOTTOM) / 2.0), 24.0, INK)?;
+        canvas.line(&[(left, top), (left, bottom), (right, bottom)], MUTED, 1.5)?;
+        let title = letters + 3.0;
+        canvas.text(
+            frame.x.title,
+            (f64::midpoint(left, right), bottom + 4.0 + 3.0 * title),
+            title,
+            INK,
+            Anchor::Centre,
+        )?;
+        // Left of the widest tick.
+        let mut wide = 0.0_f64;
+        for (_, label) in &frame.y.ticks {
+            wide = wide.max(canvas.width_of(label, letters)?);
+        }
+        let aside = left - (4.1 * letters).max(16.0 + wide + title);
+        canvas.upwards(frame.y.title, (aside, f64::midpoint(top, bottom)), title, INK)?;
         Ok(frame)
     }
 
     /// Returns where a point of the data lies, kept inside the area.
     pub(super) fn at(&self, x: f64, y: f64) -> (f64, f64) {
         let share = |value: f64, axis: &Axis| ((value - axis.from) / (axis.to - axis.from)).clamp(0.0, 1.0);
-        (LEFT + share(x, &self.x) * (RIGHT - LEFT), BOTTOM - share(y, &self.y) * (BOTTOM - TOP))
+        let Area { left, right, top, bottom, .. } = self.area;
+        (left + share(x, &self.x) * (right - left), bottom - share(y, &self.y) * (bottom - top))
     }
 
     /// Returns where points of the data lie; those less than a tenth of a pixel from the one before are left out.
@@ -108,14 +143,15 @@ impl<'c, 'a> Frame<'c, 'a> {
         for entry in entries {
             wide = wide.max(76.0 + self.canvas.width_of(&entry.text, 21.0)?);
         }
+        let Area { left: start, right: end, top: above, bottom: below, .. } = self.area;
         let high = ROW * (entries.len() + 1) as f64 + 20.0;
         let left = match corner {
-            Corner::LowerRight | Corner::UpperRight => RIGHT - wide - 64.0,
-            Corner::LowerLeft => LEFT + 24.0,
+            Corner::LowerRight | Corner::UpperRight => end - wide - 64.0,
+            Corner::LowerLeft | Corner::UpperLeft => start + 24.0,
         };
         let top = match corner {
-            Corner::UpperRight => TOP + 12.0,
-            Corner::LowerRight | Corner::LowerLeft => BOTTOM - high - 24.0,
+            Corner::UpperRight | Corner::UpperLeft => above + 12.0,
+            Corner::LowerRight | Corner::LowerLeft => below - high - 24.0,
         };
         let (right, bottom) = (left + wide + 40.0, top + high);
         self.canvas.fill((left, top), (right, bottom), PAPER, 1.0)?;
@@ -129,7 +165,6 @@ impl<'c, 'a> Frame<'c, 'a> {
                 Mark::Line(width) => self.canvas.line(&ends, entry.colour, width)?,
                 Mark::Dashes => self.canvas.dashed(&ends, entry.colour, 2.5, DASHES)?,
                 Mark::Disc => self.canvas.marker((left + 48.0, y), 8.0, entry.colour)?,
-                Mark::Box => self.canvas.fill((left + 34.0, y - 10.0), (left + 62.0, y + 10.0), entry.colour, 0.75)?,
             }
             self.canvas.text(&entry.text, (left + 92.0, y), 21.0, INK, Anchor::Left)?;
         }
@@ -145,6 +180,7 @@ pub(super) const DASHES: (f64, f64) = (10.0, 8.0);
 pub(super) enum Corner {
     LowerRight,
     LowerLeft,
+    UpperLeft,
     UpperRight,
 }
 
@@ -155,7 +191,6 @@ pub(super) enum Mark {
     Line(f64),
     Dashes,
     Disc,
-    Box,
 }
 
 /// A row of a legend.

@@ -1,14 +1,14 @@
 use super::*;
-use crate::evaluate::document::Confusion;
+use std::collections::BTreeMap;
+
+use crate::evaluate::document::{Confusion, TypeRecall};
 use crate::support::metrics::{average_precision_of, roc_auc_of, steps};
 
 fn caption() -> Caption {
     Caption {
         dataset: "HDFS".into(),
         simulated: false,
-        split: "chronological".into(),
-        sessions: 60,
-        anomalies: 6,
+        scope: Caption::test_fold("chronological", 60, 6),
         stage: "evaluate".into(),
     }
 }
@@ -27,6 +27,19 @@ fn curve(name: &'static str, noise: u32) -> Curve {
         average_precision: average_precision_of(&steps).map(|v| (v, Some([0.1, 0.9]))),
         steps,
     }
+}
+
+fn scores(name: &'static str) -> Scores {
+    Scores { name, title: name, values: vec![(0.1, Some(false)), (0.9, Some(true)), (0.2, None)], threshold: 0.5 }
+}
+
+fn types() -> BTreeMap<String, TypeRecall> {
+    let models = [("lgbm".to_owned(), 0.5)].into();
+    [("loud_one".to_owned(), TypeRecall { count: 4, flagged: 3, recall: 0.75, ci95: Some([0.3, 0.9]), models })].into()
+}
+
+fn learned(values: Vec<f64>) -> Learning {
+    Learning { title: "t", steps: "rounds", measured: "error", values, kept: 2, error: true, why_not: None }
 }
 
 /// The text chunks and the size of a PNG.
@@ -49,8 +62,11 @@ fn every_picture_carries_its_key_and_equal_data_give_equal_bytes() {
         roc(&path("roc"), &caption(), &curves, "abc").unwrap();
         precision_recall(&path("pr"), &caption(), &curves, "abc").unwrap();
         confusion(&path("cm"), &caption(), Some(&counts), 0.5, "abc").unwrap();
-        histogram(&path("h"), &caption(), &[(0.1, Some(false)), (0.9, Some(true)), (0.2, None)], 0.5, "abc").unwrap();
-        ["roc", "pr", "cm", "h"].map(path)
+        histogram(&path("h"), &caption(), &[scores("ae"), scores("fusion")], "abc").unwrap();
+        calibration(&path("cal"), &caption(), &[(0.1, false), (0.9, true)], |_, _| Some([0.2, 0.7]), "abc").unwrap();
+        recall_by_type(&path("types"), &caption(), &types(), "abc").unwrap();
+        learning(&path("learning"), &caption(), &learned(vec![0.3, 0.2, 0.1]), "abc").unwrap();
+        ["roc", "pr", "cm", "h", "cal", "types", "learning"].map(path)
     };
     for (a, b) in draw("a").iter().zip(draw("b")) {
         let description = "HDFS (real data) · chronological split, test fold · n = 60 sessions, 6 anomalous";
@@ -78,7 +94,11 @@ fn without_labels_pictures_say_so_instead_of_failing() {
         precision_recall(&dir.path().join(name), &caption(), &curves, "k").unwrap();
     }
     confusion(&dir.path().join("cm"), &caption(), None, 0.5, "k").unwrap();
-    histogram(&dir.path().join("h"), &caption(), &[], 0.5, "k").unwrap();
+    histogram(&dir.path().join("h"), &caption(), &[], "k").unwrap();
+    calibration(&dir.path().join("c"), &caption(), &[], |_, _| None, "k").unwrap();
+    recall_by_type(&dir.path().join("t"), &caption(), &BTreeMap::new(), "k").unwrap();
+    learning(&dir.path().join("l"), &caption(), &learned(Vec::new()), "k").unwrap();
+    learning(&dir.path().join("l"), &caption(), &learned(vec![0.5]), "k").unwrap();
 }
 
 #[test]
