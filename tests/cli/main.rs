@@ -7,6 +7,7 @@ mod compare;
 mod cut_logs;
 mod emit;
 mod errors;
+mod explain;
 mod export;
 mod first_steps;
 mod history;
