@@ -183,6 +183,12 @@ pub(crate) enum Command {
   logweir lines blk_-1608999687919862906           as of the last run
   logweir lines blk_1 blk_2 --run 8f3a --json      of two, of another run")]
     Lines(LinesArgs),
+    /// Say why a session scores as it does, with its raw lines
+    #[command(after_help = "Examples:
+  logweir explain blk_-1608999687919862906              as of the last run
+  logweir explain blk_-1608999687919862906 --run 8f3a   of another run
+  logweir explain blk_-1608999687919862906 --json       for programs")]
+    Explain(ExplainArgs),
     /// List the built-in stage kinds, or show one with every parameter
     #[command(after_help = "Examples:
   logweir stages         all kinds
@@ -504,6 +510,17 @@ pub(crate) struct LinesArgs {
     #[arg(required = true, value_name = "SESSION")]
     pub(crate) sessions: Vec<String>,
     /// Look in the artifacts of this run (default: the last)
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: Option<String>,
+}
+
+/// `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// Session id, as in sessions.csv
+    #[arg(value_name = "SESSION")]
+    pub(crate) session: String,
+    /// Explain with the artifacts of this run (default: the last)
     #[arg(long, value_name = "RUN")]
     pub(crate) run: Option<String>,
 }

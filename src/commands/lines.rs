@@ -45,15 +45,15 @@ pub(super) fn lines(global: &Global, args: &LinesArgs, screen: &Screen) -> Outco
 }
 
 /// What a run recorded of its sessions.
-struct Artifacts {
-    sessions: PathBuf,
+pub(super) struct Artifacts {
+    pub(super) sessions: PathBuf,
     places: Places,
-    templates: Vec<Template>,
+    pub(super) templates: Vec<Template>,
     logs: BTreeMap<String, PathBuf>,
 }
 
 impl Artifacts {
-    fn of(engine: &Engine, detail: &RunDetail) -> Result<Self, Failure> {
+    pub(super) fn of(engine: &Engine, detail: &RunDetail) -> Result<Self, Failure> {
         let nothing = |error: anyhow::Error| {
             Failure::environment(error.context(format!("run {} has no sessions", detail.info.run)))
                 .help("run the pipeline first, or name a run that made sessions: logweir runs")
@@ -91,17 +91,10 @@ impl Artifacts {
         })
     }
 
-    fn lines(&self, id: &str, detail: &RunDetail) -> Result<Vec<RawLine>, Failure> {
+    /// The raw lines of a session.
+    pub(super) fn lines(&self, id: &str, detail: &RunDetail) -> Result<Vec<RawLine>, Failure> {
         let Some(session) = find_session(&self.sessions, id).map_err(Failure::environment)? else {
-            let like = similar_sessions(&self.sessions, id, PROPOSED).map_err(Failure::environment)?;
-            let help = if like.is_empty() {
-                "data/sessions.csv lists all, or what the stage `label` of your pipeline writes".to_owned()
-            } else {
-                let like: Vec<String> = like.iter().map(|id| format!("`{id}`")).collect();
-                format!("did you mean {}?", like.join(" or "))
-            };
-            let missing = anyhow!("run {} has no session `{id}`", detail.info.run);
-            return Err(Failure::usage(missing).help(help));
+            return Err(self.missing(id, detail)?);
         };
         raw_lines(&session, &self.places, &self.logs).map_err(|error| {
             Failure::environment(error.context(format!("cannot show the lines of `{id}`")))
@@ -109,8 +102,20 @@ impl Artifacts {
         })
     }
 
+    /// Says that there is no such session, and which ones are called alike.
+    pub(super) fn missing(&self, id: &str, detail: &RunDetail) -> Result<Failure, Failure> {
+        let like = similar_sessions(&self.sessions, id, PROPOSED).map_err(Failure::environment)?;
+        let help = if like.is_empty() {
+            "data/sessions.csv lists all, or what the stage `label` of your pipeline writes".to_owned()
+        } else {
+            let like: Vec<String> = like.iter().map(|id| format!("`{id}`")).collect();
+            format!("did you mean {}?", like.join(" or "))
+        };
+        Ok(Failure::usage(anyhow!("run {} has no session `{id}`", detail.info.run)).help(help))
+    }
+
     /// The lines with the ids of their templates.
-    fn named(&self, lines: &[RawLine]) -> serde_json::Value {
+    pub(super) fn named(&self, lines: &[RawLine]) -> serde_json::Value {
         let one = |line: &RawLine| {
             let mut value = json!(line);
             let template = self.templates.get(line.template as usize);

@@ -3,6 +3,7 @@
 
 mod cancel;
 mod diff;
+mod explain;
 mod export_lineage;
 mod follow;
 mod gc;
@@ -62,6 +63,7 @@ pub(crate) fn execute(cli: &Cli, screen: &Screen) -> Outcome {
         Command::ExportLineage(args) => export_lineage::export(global, args, screen),
         Command::Simulate(args) => simulate::simulate(args, screen),
         Command::Score(args) => score::score(global, args, screen),
+        Command::Explain(args) => explain::explain(global, args, screen),
         Command::Lines(args) => lines::lines(global, args, screen),
         Command::Stages(args) => stages::stages(args, screen),
         Command::Schema => stages::schema(screen),

@@ -35,7 +35,7 @@ pub(super) fn score(global: &Global, args: &ScoreArgs, screen: &Screen) -> Outco
             .help("run the pipeline first, or name a run that trained: logweir runs")
     })?;
 
-    let scratch = Scratch::new(engine.project().root())?;
+    let scratch = Scratch::new(engine.project().root(), "score")?;
     let scorer = parts.materialise(&engine, &scratch.0)?;
     let threads = args.jobs.map_or(0, std::num::NonZero::get);
     let work = Work::new("scoring", screen);
@@ -207,11 +207,12 @@ pub(super) fn producer<'a>(
 }
 
 /// A folder in the project's cache that is removed afterwards.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
-    fn new(root: &Path) -> Result<Self, Failure> {
-        let folder = root.join("cache/tmp").join(format!("score-{}", std::process::id()));
+    /// Makes it, for a command of this name.
+    pub(super) fn new(root: &Path, command: &str) -> Result<Self, Failure> {
+        let folder = root.join("cache/tmp").join(format!("{command}-{}", std::process::id()));
         fs::create_dir_all(&folder)
             .with_context(|| format!("cannot make the folder `{}`", folder.display()))
             .map_err(Failure::environment)?;

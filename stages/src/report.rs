@@ -4,10 +4,11 @@
 //! the graph), needs no network, follows the reader's light or dark setting, prints, and carries the key of the action
 //! that made it; it holds no time. A click on a number shows where it came from: `audit.js`, the only script that the
 //! page lets run; without it every number still says its place in its tooltip, and all that is known is in the page.
-//! `shown` ties each value to its place, `view` makes the data of the page, `origin` reads the lineage
-//! document, `page.html` is the template.
+//! `shown` ties each value to its place, `view` makes the data of the page, `explained` what is said of alerts,
+//! `origin` reads the lineage document, `page.html` is the template.
 
 mod base64;
+mod explained;
 mod origin;
 mod shown;
 mod view;
@@ -27,8 +28,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::evaluate::document::Metrics;
 use crate::plots;
+use crate::support::learning::read_json;
 use crate::support::provenance::Provenance;
 use crate::support::scoretable::{Fold, ScoreTable};
+use explained::{Explained, Why};
 use shown::{Document, Form, Piece};
 use view::{Alert, Frame, Picture, View};
 
@@ -48,6 +51,8 @@ pub fn kind() -> StageKind {
         Slot::file("pr", "precision-recall curves (evaluate)"),
         Slot::file("cm", "confusion matrix (evaluate)"),
         Slot::file("histogram", "distribution of the fused score (evaluate)").optional(),
+        Slot::file("alerts", "alerts.parquet: reasons, lines and signatures (explain)").optional(),
+        Slot::file("signatures", "alerts.json: alike alerts together (explain)").optional(),
         Slot::files("origin", "`lineage:` of metrics and ensemble: where each number comes from").optional(),
     ];
     StageKind {
@@ -107,7 +112,9 @@ impl Stage for Report {
         let metrics_path = logical(cx, "metrics");
         let scores = ScoreTable::read(cx.input("scores")?)?;
         let ensemble = (cx.input("ensemble")?, logical(cx, "ensemble"));
-        let alerts = top_alerts(ensemble, (&scores, logical(cx, "scores")), self.0.alerts)?;
+        let why = cx.optional("alerts").map(|path| Explained::read(path, logical(cx, "alerts"))).transpose()?;
+        let alerts = top_alerts(ensemble, (&scores, logical(cx, "scores")), why.as_ref(), self.0.alerts)?;
+        let signatures: Option<Value> = cx.optional("signatures").map(read_json).transpose()?;
         let origin = origin::Origin::read(cx.inputs("origin"), metrics_path)?;
         let pictures = ["roc", "pr", "cm", "histogram"]
             .iter()
@@ -123,7 +130,8 @@ impl Stage for Report {
             script_hash: base64::encode(&Sha256::digest(SCRIPT.as_bytes())),
         };
         let document = Document { path: metrics_path, json: &json };
-        let view = View::new(frame, &metrics, document, alerts, pictures, origin.as_ref());
+        let alike = signatures.as_ref().map(|json| Document { path: logical(cx, "signatures"), json });
+        let view = View::new(frame, &metrics, document, (alerts, alike), pictures, origin.as_ref());
         let page = render(&view)?;
         ensure!(
             page.len() < LARGEST,
@@ -193,6 +201,7 @@ fn picture(slot: &str, path: &Path, logical: &str) -> anyhow::Result<Picture> {
 fn top_alerts(
     (path, ensemble): (&Path, &str),
     (scores, table): (&ScoreTable, &str),
+    why: Option<&Explained>,
     count: usize,
 ) -> anyhow::Result<Vec<Alert>> {
     let place = || format!("in {}", path.display());
@@ -231,13 +240,15 @@ fn top_alerts(
             "0" => "normal",
             _ => "unknown",
         };
-        let of_table = |column: &str, text: &str| Piece {
-            text: text.to_owned(),
-            origin: format!("{table}#row={};column={column}", row + 1),
-            exact: text.to_owned(),
-            ..Piece::default()
+        let of_table = |column: &str, text: &str| shown::of_row(table, row, column, text, text);
+        let why = match why {
+            Some(why) => why.of(&record[id])?,
+            None => Why::only(match scores.reason[row].as_str() {
+                "" => shown::plain("–"),
+                reason => of_table("reason", reason),
+            }),
         };
-        Alert {
+        Ok(Alert {
             session: at(id, Form::Plain),
             time: at(time, Form::Time),
             fold: of_table("fold", scores.fold[row].name()),
@@ -245,13 +256,10 @@ fn top_alerts(
             p_lgbm: at(p_lgbm, Form::Decimals(4)),
             z_ae: at(z_ae, Form::Decimals(1)),
             label: Piece { text: word.to_owned(), ..at(label, Form::Plain) },
-            reason: match scores.reason[row].as_str() {
-                "" => shown::plain("–"),
-                reason => of_table("reason", reason),
-            },
-        }
+            why,
+        })
     });
-    Ok(alerts.collect())
+    alerts.collect()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod cut_logs;
 mod drift;
 mod emit;
 mod errors;
+mod explain;
 mod export;
 mod first_steps;
 mod formats;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::support::{Counts, Project, Said, real_logs, said};
 
 const PIPELINE: &str = include_str!("../../pipeline.yaml");
-const STAGES: u64 = 13;
+const STAGES: u64 = 14;
 
 /// Runs a command in a project that has its logs in a folder.
 fn logweir(project: &Project, logs: &Path, arguments: &[&str]) -> Said {
@@ -20,6 +20,23 @@ fn simulated(sessions: &str) -> (Project, PathBuf) {
     project.logweir(&["simulate", "--sessions", sessions, "--out", "raw"]).ok();
     let logs = project.path("raw");
     (project, logs)
+}
+
+/// Checks that every alert says why and names a line; returns how many there are.
+fn explained(project: &Project) -> u64 {
+    let summary: serde_json::Value = serde_json::from_str(&project.read("reports/alerts.json")).unwrap();
+    let count = |name: &str| summary[name].as_u64().unwrap();
+    let alerts = project
+        .read("reports/ensemble_sessions.csv")
+        .lines()
+        .skip(1)
+        .filter(|l| l.split(',').nth(5) == Some("1"))
+        .count();
+    assert_eq!(count("alerts"), alerts as u64);
+    assert_eq!((count("with_reason"), count("with_lines")), (count("alerts"), count("alerts")), "{summary}");
+    let signatures = summary["signatures"].as_array().unwrap();
+    assert_eq!(signatures.iter().map(|s| s["alerts"].as_u64().unwrap()).sum::<u64>(), count("alerts"));
+    count("alerts")
 }
 
 fn files(project: &Project, folders: &[&str]) -> BTreeMap<String, Vec<u8>> {
@@ -52,6 +69,8 @@ fn a_simulated_log_goes_all_the_way_and_only_changes_run_again() {
     assert!(metrics["fusion"]["average_precision"].as_f64().unwrap() > 0.8, "{}", metrics["fusion"]);
     let page = project.read("reports/index.html");
     assert!(page.to_lowercase().contains("simulated"));
+    assert!(page.contains("data-origin=\"data&#x2f;processed&#x2f;alerts.parquet#row=") && page.len() < 2_000_000);
+    assert!(explained(&project) > 50);
     let header = project.read("reports/ensemble_sessions.csv");
     assert_eq!(header.lines().next(), Some("session_id,timestamp,p_lgbm,z_ae,fusion_score,is_alert,label"));
 
@@ -59,7 +78,7 @@ fn a_simulated_log_goes_all_the_way_and_only_changes_run_again() {
     let set = ["run", "--json", "--set", "stages.evaluate.with.threshold.beta=3"];
     let mut ran = logweir(&project, &logs, &set).ok().executed();
     ran.sort();
-    assert_eq!(ran, ["evaluate", "export", "report"]);
+    assert_eq!(ran, ["evaluate", "export", "report"], "the same alerts need no new explanations");
     // Going back executes effects at most.
     let back = logweir(&project, &logs, &["run", "--json"]).ok();
     assert!(back.executed().iter().all(|stage| stage == "export"), "{:?}", back.executed());
@@ -130,7 +149,7 @@ fn another_machines_environment_does_not_change_a_byte_and_all_kinds_are_reprodu
             let stages = report["stages"].as_array().unwrap().iter().filter(|stage| stage["outcome"] == outcome);
             stages.map(|stage| stage["stage"].as_str().unwrap().to_owned()).collect()
         };
-        assert_eq!((with("same").len(), with("skipped")), (12, vec!["export".to_owned()]), "{report}");
+        assert_eq!((with("same").len(), with("skipped")), (13, vec!["export".to_owned()]), "{report}");
     }
     assert_eq!(one.read("cache/runlog.jsonl"), log);
 }
@@ -185,6 +204,7 @@ fn without_labels_the_rest_works() {
     let ensemble = project.read("reports/ensemble_sessions.csv");
     let row: Vec<&str> = ensemble.lines().nth(1).unwrap().split(',').collect();
     assert_eq!((row[2], row[6]), ("", ""), "no calibrated probability, no label: {row:?}");
+    assert!(explained(&project) > 0);
     assert!(row[4].parse::<f64>().unwrap().is_finite());
 }
 
@@ -211,6 +231,7 @@ fn real_logs_are_scored_well() {
     assert_eq!(metrics["dataset"]["source"], "real");
     assert_eq!(metrics["dataset"]["sessions"], 8104);
     assert_eq!(metrics["dataset"]["lines"], 156_711);
+    assert!(explained(&project) > 200);
     assert!(metrics["fusion"]["average_precision"].as_f64().unwrap() >= 0.99, "{}", metrics["fusion"]);
 }
 

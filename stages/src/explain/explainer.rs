@@ -222,7 +222,8 @@ impl<'a> Explainer<'a> {
         let lines = sessions.lines_of(row);
         let place = |at: usize| lines.get(at).map(|&line| self.files.place(line));
         let against: Vec<Contribution> = contributions.iter().filter(|c| c.contribution > 0.0).cloned().collect();
-        let known = Known { difference, contributions: &against, residuals, shares: self.shares(raw) };
+        let id = sessions.traces.ids[row].as_str();
+        let known = Known { id, difference, contributions: &against, residuals, shares: self.shares(raw) };
         let Said { reason, signature, signature_id } = known.said(&self.columns);
         let odd = stand_out(&trace, &known, near, &self.columns);
         let odd_total = odd.len() as u32;

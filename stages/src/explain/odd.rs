@@ -133,8 +133,13 @@ mod tests {
     fn odd(events: &[u32], benign: Option<&[u32]>, difference: &Difference) -> Vec<(usize, Odd)> {
         let gaps = vec![0; events.len()];
         let trace = Trace { events, gaps: &gaps, censored: false, silence: 0 };
-        let known =
-            Known { difference: Some(difference), contributions: &[], residuals: &[], shares: Shares::default() };
+        let known = Known {
+            id: "a",
+            difference: Some(difference),
+            contributions: &[],
+            residuals: &[],
+            shares: Shares::default(),
+        };
         stand_out(&trace, &known, benign, &Columns::default()).into_iter().collect()
     }
 

@@ -26,6 +26,8 @@ const DIGITS: usize = 12;
 
 /// What is known of a session, as far as words are made of it.
 pub(super) struct Known<'a> {
+    /// Its id.
+    pub(super) id: &'a str,
     /// Against the nearest benign session; `None` without a profile.
     pub(super) difference: Option<&'a Difference>,
     /// All contributions to the supervised margin that speak for an anomaly, largest first.
@@ -101,18 +103,25 @@ impl Known<'_> {
         if let Some(difference) = self.difference {
             match (differs, &difference.nearest) {
                 (true, _) => parts.push(difference.sentence()),
+                (false, Some(nearest)) if nearest == self.id => {
+                    parts.push("it is one of the benign sessions of the profile".to_owned());
+                }
                 (false, Some(nearest)) => parts.push(format!("event counts are those of benign session {nearest}")),
                 (false, None) => parts.push("event counts are those of a benign session".to_owned()),
             }
         }
         let speaks = |share: Option<f64>| share.is_some_and(|share| share >= SPEAKS);
         if !self.contributions.is_empty() && (speaks(self.shares.lgbm) || (!differs && self.supervised())) {
+            let mut texts = Vec::new();
             let said: Vec<String> = self
                 .contributions
                 .iter()
                 .take(NAMED)
                 .map(|c| {
-                    let text = shown(columns, &c.feature);
+                    // What templates say is said once, and the difference has said it already.
+                    let text = if differs { String::new() } else { shown(columns, &c.feature) };
+                    let text = if texts.contains(&text) { String::new() } else { text };
+                    texts.push(text.clone());
                     format!("{} = {}{text} adds {:.2}", c.feature, short(c.value), c.contribution)
                 })
                 .collect();
@@ -123,11 +132,8 @@ impl Known<'_> {
         {
             let error: f64 = self.residuals.iter().map(|r| r.residual).sum();
             let percent = (100.0 * first.residual / error).round();
-            parts.push(format!(
-                "autoencoder: {}{} is {percent} % of the error",
-                first.feature,
-                shown(columns, &first.feature)
-            ));
+            let text = if differs { String::new() } else { shown(columns, &first.feature) };
+            parts.push(format!("autoencoder: {}{text} is {percent} % of the error", first.feature));
         }
         if parts.is_empty() {
             parts.push("its scores together are unusual; no model says more".to_owned());
@@ -174,7 +180,7 @@ mod tests {
         residuals: &[Residual],
         shares: Shares,
     ) -> Said {
-        Known { difference, contributions, residuals, shares }.said(&Columns::default())
+        Known { id: "a", difference, contributions, residuals, shares }.said(&Columns::default())
     }
 
     #[test]
@@ -221,6 +227,9 @@ mod tests {
         let other = said(Some(&same), &contributions, &residuals, shares(0.2, 0.8));
         assert_eq!(other.signature, "residual count T1");
         assert!(other.reason.ends_with("autoencoder: count T1 is 75 % of the error"), "{}", other.reason);
+        let own = Difference { nearest: Some("a".to_owned()), ..Difference::default() };
+        let own = said(Some(&own), &[], &[], Shares::default());
+        assert_eq!(own.reason, "it is one of the benign sessions of the profile");
         let nothing = said(None, &[], &[], Shares::default());
         assert_eq!(nothing.signature, "scores alone");
         assert!(!nothing.reason.is_empty());

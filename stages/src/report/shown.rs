@@ -138,6 +138,16 @@ pub(super) fn step(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
+/// A value of a Parquet table, its `row` from 0: shown as `text`, `exact` in the file.
+pub(super) fn of_row(path: &str, row: usize, column: &str, text: &str, exact: &str) -> Piece {
+    Piece {
+        text: text.to_owned(),
+        origin: format!("{path}#row={};column={column}", row + 1),
+        exact: exact.to_owned(),
+        ..Piece::default()
+    }
+}
+
 /// A cell of a CSV file, `row` and `column` from 1 with the header as row 1 (RFC 7111). An empty one has no origin.
 pub(super) fn cell(path: &str, row: usize, column: usize, exact: &str, form: Form) -> Piece {
     if exact.is_empty() {

@@ -6,6 +6,7 @@ use logweir_engine::stage::InputFile;
 use serde_json::json;
 
 use super::*;
+use crate::explain;
 use crate::support::scoretable::tests::frame;
 use crate::support::table::{list_column, write_parquet};
 use polars::prelude::*;
@@ -67,6 +68,8 @@ fn made(simulated: bool, labelled: bool, params: &serde_json::Value) -> anyhow::
                         "metrics" => "reports/metrics.json".to_owned(),
                         "ensemble" => "reports/ensemble_sessions.csv".to_owned(),
                         "scores" => "data/processed/scores.parquet".to_owned(),
+                        "alerts" => "data/processed/alerts.parquet".to_owned(),
+                        "signatures" => "reports/alerts.json".to_owned(),
                         other => format!("reports/{other}"),
                     };
                     (slot, vec![InputFile { logical, path }])
@@ -83,6 +86,11 @@ fn made(simulated: bool, labelled: bool, params: &serde_json::Value) -> anyhow::
         (kind.make)(params).unwrap().stage.run(&cx)
     };
     run(crate::evaluate::kind(), &json!({"resamples": 50}), "evaluate")?;
+    // Only pages of labelled logs have what `explain` says.
+    if labelled {
+        crate::explain::write_alerts(&at("alerts"), &(0..60).map(alert).collect::<Vec<_>>());
+        std::fs::write(at("signatures"), signatures().to_string())?;
+    }
     run(kind(), params, "report")?;
     let mut rows = csv::ReaderBuilder::new().has_headers(false).from_path(at("ensemble"))?;
     let ensemble =
@@ -93,6 +101,43 @@ fn made(simulated: bool, labelled: bool, params: &serde_json::Value) -> anyhow::
         ensemble,
         origin: origin.to_string(),
     })
+}
+
+/// What `explain` says of session `s{i}`.
+fn alert(i: usize) -> explain::Alert {
+    let place = |line| Some(explain::LineRef { file: "raw:HDFS.log".to_owned(), line });
+    let odd =
+        |line| explain::OddLine { event: 0, event_id: "T3".to_owned(), why: explain::Odd::Extra, place: place(line) };
+    explain::Alert {
+        session_id: format!("s{i}"),
+        fold: "test".to_owned(),
+        ae: Some(4.0),
+        explanation: explain::Explanation {
+            reason: "extra: <script>alert(1)</script> & T3".to_owned(),
+            signature: "extra T3".to_owned(),
+            contributions: vec![explain::Contribution {
+                feature: "last T3".to_owned(),
+                value: 7.0,
+                contribution: 1.2345,
+            }],
+            residuals: vec![explain::Residual { feature: "logcount T3".to_owned(), residual: 3.0 }],
+            shares: explain::Shares { lgbm: Some(0.25), ae: Some(0.75), profile: None },
+            odd: (0..7).map(|k| odd(100 * i as u64 + k)).collect(),
+            odd_total: 30,
+            ..explain::Explanation::default()
+        },
+        ..explain::Alert::default()
+    }
+}
+
+/// What `explain` says of alike alerts: 41 signatures, one more than the page shows.
+fn signatures() -> Value {
+    let one = |i: usize| {
+        json!({"signature": format!("extra T{i}"), "alerts": 100 - i, "folds": {"test": 1}, "labels": {"anomalous": 2},
+            "first": "2008-11-09T20:35:30Z", "last": "2008-11-10T20:35:30Z", "reason": "extra: T3 & <b>",
+            "examples": [{"session_id": "s42"}, {"session_id": "s49"}]})
+    };
+    json!({"signatures": (0..41).map(one).collect::<Vec<_>>()})
 }
 
 fn unescaped(html: &str) -> String {
@@ -174,12 +219,40 @@ fn every_number_leads_to_the_member_or_cell_that_holds_it() {
                         _ => assert!(says(&value.text, cell.parse().unwrap()), "{value:?}"),
                     }
                 }
+                "reports/alerts.json" => {
+                    let found = signatures();
+                    let found = found.pointer(place).unwrap_or_else(|| panic!("nothing at {}", value.origin));
+                    assert_eq!(value.exact, found.as_str().map_or_else(|| found.to_string(), str::to_owned));
+                }
+                "data/processed/alerts.parquet" => {
+                    let (row, column) = place.strip_prefix("row=").unwrap().split_once(";column=").unwrap();
+                    let alert = alert(row.parse::<usize>().unwrap() - 1);
+                    let why = &alert.explanation;
+                    match column {
+                        "reason" => assert_eq!((&value.text, &value.exact), (&why.reason, &why.reason)),
+                        "signature" => assert_eq!((&value.text, &value.exact), (&why.signature, &why.signature)),
+                        "odd_lines" => {
+                            assert!(why.odd.iter().any(|o| o.place.as_ref().unwrap().line.to_string() == value.text))
+                        }
+                        "odd_total" => assert_eq!(value.text, "30"),
+                        "share_lgbm" => assert!(says(&value.text, 0.25), "{value:?}"),
+                        "share_ae" => assert!(says(&value.text, 0.75), "{value:?}"),
+                        "contributions" => {
+                            assert_eq!((value.text.as_str(), value.exact.as_str()), ("last T3 = 7: +1.23", "1.2345"))
+                        }
+                        "residuals" => {
+                            assert_eq!((value.text.as_str(), value.exact.as_str()), ("logcount T3: 75 %", "3"))
+                        }
+                        other => panic!("a value from column {other}"),
+                    }
+                }
                 "data/processed/scores.parquet" => assert!(place.starts_with("row="), "{value:?}"),
                 other => panic!("a value from {other}"),
             }
         }
         assert!(kinds["reports/metrics.json"] > if labelled { 100 } else { 20 }, "{kinds:?}");
         assert!(kinds["reports/ensemble_sessions.csv"] >= 3, "{kinds:?}");
+        assert_eq!(kinds.contains_key("data/processed/alerts.parquet"), labelled, "{kinds:?}");
     }
 }
 
@@ -258,6 +331,21 @@ fn the_page_shows_numbers_their_origin_alerts_and_its_key() {
         // The name space of SVG is no link.
         assert!(links.iter().all(|l| l.starts_with("http://www.w3.org/")), "{links:?}");
     }
+}
+
+#[test]
+fn alerts_say_why_and_where_and_alike_ones_are_together() {
+    let explained = page(false, true, &json!({})).unwrap();
+    let text = regex::Regex::new("<[^>]*>").unwrap().replace_all(&explained, "").into_owned();
+    assert!(text.contains("raw:HDFS.log lines 4200, 4201, 4202, 4203, 4204 … 30 in all"), "{text}");
+    assert!(text.contains("part in the decision: LightGBM 25 %, autoencoder 75 %"), "{text}");
+    assert!(
+        text.contains("The 40 most frequent of 41 signatures, over all folds; all are in reports&#x2f;alerts.json"),
+        "{text}"
+    );
+    assert!(!explained.contains("<b>&"), "a reason must be escaped");
+    let plain = page(false, false, &json!({})).unwrap();
+    assert!(!plain.contains("most frequent of") && !plain.contains("what the models say"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::explained::{SignatureRow, Why, signatures};
 use super::origin::{Action, Artifact, Origin};
 use super::shown::{Document, Form, Piece, plain, step};
 use crate::evaluate::Objective;
@@ -28,6 +29,12 @@ pub(super) struct View {
     subsets: Vec<SubsetRow>,
     calibration: Vec<CalibrationRow>,
     alerts: Vec<Alert>,
+    /// Whether the alerts have signatures and lines.
+    explained: bool,
+    signatures: Vec<SignatureRow>,
+    /// How many signatures there are.
+    all_signatures: usize,
+    signatures_path: String,
     alert_count: Piece,
     alert_fold: String,
     svg: Option<String>,
@@ -69,7 +76,7 @@ pub(super) struct Alert {
     pub p_lgbm: Piece,
     pub z_ae: Piece,
     pub label: Piece,
-    pub reason: Piece,
+    pub why: Why,
 }
 
 #[derive(Serialize)]
@@ -183,12 +190,13 @@ impl View {
         frame: Frame<'_>,
         metrics: &Metrics,
         document: Document<'_>,
-        alerts: Vec<Alert>,
+        (alerts, alike): (Vec<Alert>, Option<Document<'_>>),
         pictures: Vec<Picture>,
         origin: Option<&Origin>,
     ) -> Self {
         let has_test = metrics.split.test.sessions > 0;
         let d = document;
+        let (signatures, all_signatures) = alike.map(signatures).unwrap_or_default();
         Self {
             title: frame.title.to_owned(),
             simulated: metrics.dataset.source == Source::Simulated,
@@ -219,7 +227,11 @@ impl View {
             calibration: calibration(metrics, d),
             alert_count: d.at(if has_test { "/alerts/test" } else { "/alerts/all" }, Form::Count),
             alert_fold: if has_test { "test fold" } else { "log" }.to_owned(),
+            explained: alerts.iter().any(|alert| alert.why.is_explained()),
             alerts,
+            signatures,
+            all_signatures,
+            signatures_path: alike.map_or("", |d| d.path).to_owned(),
             svg: origin.map(Origin::svg),
             artifacts: origin.map(Origin::artifacts).unwrap_or_default(),
             actions: origin.map(Origin::actions).unwrap_or_default(),
