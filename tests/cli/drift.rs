@@ -7,20 +7,8 @@ use serde_json::Value;
 use crate::support::{Project, real_logs, said};
 
 const PIPELINE: &str = include_str!("../../pipeline.yaml");
-const DRIFT: &str = "
-  drift:
-    uses: drift
-    in:
-      sessions: data/processed/sessions.parquet
-      templates: data/processed/templates.csv
-      summary: data/processed/sessions.json
-      split: data/processed/split.parquet
-      scores: data/processed/scores.parquet
-    out: { drift: reports/drift.json, plot: reports/drift.png }
-";
-
 fn project() -> Project {
-    Project::new(&format!("{PIPELINE}{DRIFT}"))
+    Project::new(PIPELINE)
 }
 
 fn drift_of(project: &Project, logs: &Path, set: &[&str]) -> Value {
