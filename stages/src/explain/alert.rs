@@ -225,8 +225,8 @@ pub(super) fn frame(alerts: &[Alert]) -> anyhow::Result<DataFrame> {
         text(alerts, "signature_id", |a| Some(&a.explanation.signature_id)),
         text(alerts, "nearest", |a| a.explanation.nearest.as_deref()),
     ];
-    let kinds: [(&str, fn(&Explanation) -> &[Deviant]); 3] =
-        [("unseen", |e| &e.unseen), ("extra", |e| &e.extra), ("missing", |e| &e.missing)];
+    type Of = fn(&Explanation) -> &[Deviant];
+    let kinds: [(&str, Of); 3] = [("unseen", |e| &e.unseen), ("extra", |e| &e.extra), ("missing", |e| &e.missing)];
     for (name, of) in kinds {
         columns.push(texts_of(name, alerts, |e| of(e).iter().map(|d| d.event_id.as_str())));
         columns.push(values_of::<UInt32Type, _>(&format!("{name}_counts"), alerts, |e| of(e).iter().map(|d| d.count)));
@@ -351,7 +351,8 @@ fn of_frame(frame: &DataFrame) -> anyhow::Result<Vec<Alert>> {
             },
         };
     }
-    let deviants: [(&str, fn(&mut Explanation) -> &mut Vec<Deviant>); 3] =
+    type Of = fn(&mut Explanation) -> &mut Vec<Deviant>;
+    let deviants: [(&str, Of); 3] =
         [("unseen", |e| &mut e.unseen), ("extra", |e| &mut e.extra), ("missing", |e| &mut e.missing)];
     for (name, of) in deviants {
         let ids = text_lists(frame, name)?;

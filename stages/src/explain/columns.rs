@@ -10,15 +10,15 @@ use crate::support::traces::{Templates, Trace};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Speaks {
     /// All of them.
-    OfAll,
+    All,
     /// The first of each.
-    OfFirst,
+    First,
     /// The last of each.
-    OfLast,
+    Last,
     /// The event after the longest gap among so many from the start.
-    OfGap(usize),
+    Gap(usize),
     /// No event in particular.
-    OfNone,
+    Nothing,
 }
 
 /// What a column speaks of.
@@ -54,15 +54,15 @@ impl Columns {
                 let texts: Vec<&str> =
                     locals.iter().map(|&local| vectorizer.templates[local as usize].as_str()).collect();
                 let speaks = match group {
-                    Group::Hashing => Speaks::OfNone,
-                    Group::First => Speaks::OfFirst,
-                    Group::Last => Speaks::OfLast,
+                    Group::Hashing => Speaks::Nothing,
+                    Group::First => Speaks::First,
+                    Group::Last => Speaks::Last,
                     Group::Numeric => match vectorizer.params.numerics[i] {
-                        Numeric::MaxGap => Speaks::OfGap(usize::MAX),
-                        Numeric::HeadMaxGap => Speaks::OfGap(vectorizer.params.head as usize),
-                        _ => Speaks::OfNone,
+                        Numeric::MaxGap => Speaks::Gap(usize::MAX),
+                        Numeric::HeadMaxGap => Speaks::Gap(vectorizer.params.head as usize),
+                        _ => Speaks::Nothing,
                     },
-                    _ => Speaks::OfAll,
+                    _ => Speaks::All,
                 };
                 let column = Column {
                     speaks,
@@ -88,15 +88,15 @@ impl Columns {
         let Some(column) = self.0.get(name) else { return Vec::new() };
         let mut all = (0..trace.events.len()).filter(|&at| column.numbers.contains(&trace.events[at]));
         match column.speaks {
-            Speaks::OfAll => all.collect(),
-            Speaks::OfFirst => all.next().into_iter().collect(),
-            Speaks::OfLast => all.next_back().into_iter().collect(),
-            Speaks::OfGap(head) => {
+            Speaks::All => all.collect(),
+            Speaks::First => all.next().into_iter().collect(),
+            Speaks::Last => all.next_back().into_iter().collect(),
+            Speaks::Gap(head) => {
                 let gaps = trace.gaps.iter().enumerate().take(head).skip(1).filter(|(_, gap)| **gap > 0);
                 // Of equal gaps the first.
                 gaps.rev().max_by_key(|(_, gap)| **gap).map(|(at, _)| at).into_iter().collect()
             }
-            Speaks::OfNone => Vec::new(),
+            Speaks::Nothing => Vec::new(),
         }
     }
 

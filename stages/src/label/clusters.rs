@@ -13,6 +13,9 @@ const SIMILAR: f64 = 0.7;
 /// Templates that a name tells.
 const TOLD: usize = 2;
 
+/// Template number and how often it occurs, ascending by number.
+type Counts = Vec<(u32, u32)>;
+
 /// Template number and weight, ascending by number.
 type Vector = Vec<(u32, f64)>;
 
@@ -29,7 +32,7 @@ pub(super) fn cluster(
         for &event in &events[offsets[row]..offsets[row + 1]] {
             *counts.entry(event).or_insert(0_u32) += 1;
         }
-        counts.into_iter().collect::<Vec<(u32, u32)>>()
+        counts.into_iter().collect::<Counts>()
     };
     let rows = offsets.len() - 1;
     let mut with: BTreeMap<u32, f64> = BTreeMap::new();
@@ -42,11 +45,11 @@ pub(super) fn cluster(
         let idf = |event: u32| ((1.0 + rows as f64) / (1.0 + with[&event])).ln() + 1e-3;
         counts.iter().map(|&(event, n)| (event, f64::from(n).ln_1p() * idf(event))).collect()
     };
-    let mut distinct: BTreeMap<Vec<(u32, u32)>, Vec<usize>> = BTreeMap::new();
+    let mut distinct: BTreeMap<Counts, Vec<usize>> = BTreeMap::new();
     for (i, &row) in anomalies.iter().enumerate() {
         distinct.entry(counts(row)).or_default().push(i);
     }
-    let mut order: Vec<(&Vec<(u32, u32)>, &Vec<usize>)> = distinct.iter().collect();
+    let mut order: Vec<(&Counts, &Vec<usize>)> = distinct.iter().collect();
     order.sort_by(|a, b| b.1.len().cmp(&a.1.len()).then_with(|| a.0.cmp(b.0)));
     let (mut leaders, mut of): (Vec<Vector>, Vec<usize>) = (Vec::new(), vec![0; anomalies.len()]);
     for (counts, members) in order {

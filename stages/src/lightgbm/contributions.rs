@@ -15,8 +15,11 @@ pub struct Contributions {
     /// Margin of a row that nothing is known of.
     pub expected: f64,
     /// By row: (column, its value, what it adds), columns ascending, without those that add nothing.
-    pub rows: Vec<Vec<(u32, f32, f64)>>,
+    pub rows: Vec<Row>,
 }
+
+/// Column, value in the row, contribution; ascending by column.
+type Row = Vec<(u32, f32, f64)>;
 
 impl Contributions {
     /// Computes them for rows of the model's own columns; equal rows are computed once.
@@ -25,7 +28,7 @@ impl Contributions {
         let width = rows.columns + 1;
         let chunk = (NUMBERS / width).clamp(1, 64);
         // A booster is not shared between threads, and is cheap to load against what it then computes.
-        let chunks: Vec<(f64, Vec<Vec<(u32, f32, f64)>>)> = distinct
+        let chunks: Vec<(f64, Vec<Row>)> = distinct
             .first
             .par_chunks(chunk)
             .map_init(
@@ -41,14 +44,14 @@ impl Contributions {
             )
             .collect::<anyhow::Result<_>>()?;
         let expected = chunks.first().map_or(0.0, |chunk| chunk.0);
-        let of_distinct: Vec<Vec<(u32, f32, f64)>> = chunks.into_iter().flat_map(|chunk| chunk.1).collect();
+        let of_distinct: Vec<Row> = chunks.into_iter().flat_map(|chunk| chunk.1).collect();
         let rows = distinct.groups.iter().map(|&group| of_distinct[group as usize].clone()).collect();
         Ok(Self { expected, rows })
     }
 }
 
 /// The columns that add something, with the values that the row has there.
-fn sparse(rows: &Csr, row: usize, added: &[f64]) -> Vec<(u32, f32, f64)> {
+fn sparse(rows: &Csr, row: usize, added: &[f64]) -> Row {
     let (indices, values) = rows.row(row);
     let value = |column: u32| indices.binary_search(&column).map_or(0.0, |at| values[at]);
     let added = added.iter().zip(0..).filter(|(added, _)| **added != 0.0);

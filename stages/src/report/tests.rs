@@ -232,16 +232,16 @@ fn every_number_leads_to_the_member_or_cell_that_holds_it() {
                         "reason" => assert_eq!((&value.text, &value.exact), (&why.reason, &why.reason)),
                         "signature" => assert_eq!((&value.text, &value.exact), (&why.signature, &why.signature)),
                         "odd_lines" => {
-                            assert!(why.odd.iter().any(|o| o.place.as_ref().unwrap().line.to_string() == value.text))
+                            assert!(why.odd.iter().any(|o| o.place.as_ref().unwrap().line.to_string() == value.text));
                         }
                         "odd_total" => assert_eq!(value.text, "30"),
                         "share_lgbm" => assert!(says(&value.text, 0.25), "{value:?}"),
                         "share_ae" => assert!(says(&value.text, 0.75), "{value:?}"),
                         "contributions" => {
-                            assert_eq!((value.text.as_str(), value.exact.as_str()), ("last T3 = 7: +1.23", "1.2345"))
+                            assert_eq!((value.text.as_str(), value.exact.as_str()), ("last T3 = 7: +1.23", "1.2345"));
                         }
                         "residuals" => {
-                            assert_eq!((value.text.as_str(), value.exact.as_str()), ("logcount T3: 75 %", "3"))
+                            assert_eq!((value.text.as_str(), value.exact.as_str()), ("logcount T3: 75 %", "3"));
                         }
                         other => panic!("a value from column {other}"),
                     }
