@@ -184,6 +184,8 @@ pub enum Event {
         key: Digest,
         /// Wall-clock seconds of the execution or restore; 0 for fresh.
         seconds: f64,
+        /// Those of them in which outputs were hashed, stored and placed.
+        storing: f64,
         /// Why it was executed or restored; empty for fresh.
         reasons: Vec<Reason>,
         /// It executed and gave the same bytes as before, so its dependents need not.
@@ -239,7 +241,8 @@ impl Event {
     /// Tells that nothing has to be done for a stage.
     pub fn fresh(stage: &str, key: Digest) -> Self {
         let (stage, decision) = (stage.to_owned(), Decision::Fresh);
-        Self::StageFinished { stage, decision, key, seconds: 0.0, reasons: Vec::new(), cutoff: false }
+        let reasons = Vec::new();
+        Self::StageFinished { stage, decision, key, seconds: 0.0, storing: 0.0, reasons, cutoff: false }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::failpoint;
 use crate::history::OutputRecord;
 use crate::manifest::{FileFact, Manifest};
 use crate::statcache::Stat;
-use crate::store::{Store, TakeError};
+use crate::store::{Store, Take, TakeError};
 
 /// Lists all regular files below a directory as (relative path, path), sorted. Links are followed.
 ///
@@ -94,6 +94,8 @@ pub struct Placer<'a> {
     pub root: &'a Path,
     /// A private folder in the cache.
     pub temp: &'a Path,
+    /// How it comes out of the store.
+    pub take: Take,
 }
 
 impl Placer<'_> {
@@ -130,7 +132,7 @@ impl Placer<'_> {
             _ => {}
         }
         let temp = self.beside(&dest)?;
-        self.store.take_out(fact, &temp, true)?;
+        self.store.take_out(fact, &temp, self.take)?;
         failpoint::hit("copy_made");
         fs::rename(&temp, &dest).map_err(|e| {
             let _ = fs::remove_file(&temp);
@@ -151,7 +153,7 @@ impl Placer<'_> {
             return Err(TakeError::Other(other("replace")(taken)));
         }
         let temp = self.beside(&dest)?;
-        let built = self.store.take_out_directory(manifest, &temp, true);
+        let built = self.store.take_out_directory(manifest, &temp, self.take);
         failpoint::hit("directory_built");
         let placed = built.and_then(|()| swap(&temp, &dest).map_err(|e| TakeError::Other(other("write")(e))));
         failpoint::hit("directory_placed");
@@ -266,7 +268,7 @@ mod tests {
         let temp = root.join("cache/tmp");
         fs::create_dir_all(temp.join("out/sub")).unwrap();
         let store = Store::new(&root.join("cache"), &temp, Link::Auto);
-        let placer = Placer { store: &store, root, temp: &temp };
+        let placer = Placer { store: &store, root, temp: &temp, take: Take::Shared };
         fs::write(temp.join("out/a"), "one").unwrap();
         fs::write(temp.join("out/sub/b"), "two").unwrap();
         let mut new = Vec::new();

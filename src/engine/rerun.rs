@@ -25,7 +25,7 @@ use crate::publish::{hash_directory, hash_file};
 use crate::sources::Places;
 use crate::spec::{Action, Link, StageSpec};
 use crate::stage::{InputFile, Made};
-use crate::store::Store;
+use crate::store::{Store, Take};
 use crate::survey::{Survey, Verdict, declared};
 use crate::work::{self, Job, Note, Outcome, Task};
 
@@ -409,10 +409,10 @@ impl Bench<'_> {
         from_store.push(logical.to_owned());
         let store = self.store;
         if folder {
-            store.take_out_directory(&store.manifest(digest)?, &to, false)?;
+            store.take_out_directory(&store.manifest(digest)?, &to, Take::Copy)?;
         } else {
             let size = fs::metadata(store.path(digest)).map_or(0, |meta| meta.len());
-            store.take_out(&FileFact { digest: *digest, size, executable: false }, &to, false)?;
+            store.take_out(&FileFact { digest: *digest, size, executable: false }, &to, Take::Copy)?;
         }
         Ok(to)
     }

@@ -14,7 +14,7 @@ use crate::project::{ProjectLock, new_temp};
 use crate::publish::Placer;
 use crate::records::History;
 use crate::spec::Link;
-use crate::store::Store;
+use crate::store::{Store, Take};
 
 impl Engine {
     /// Places the outputs of every stage of a run (same forms as [`Engine::show`]) as they were then; takes the lock.
@@ -36,7 +36,7 @@ impl Engine {
         }
         let temp = new_temp(&cache, "restore")?;
         let store = Store::new(&cache, &temp, self.spec().link);
-        let placer = Placer { store: &store, root, temp: &temp };
+        let placer = Placer { store: &store, root, temp: &temp, take: Take::Shared };
         let mut written = Vec::new();
         for record in outputs() {
             if placer.place(record, None)? {
@@ -56,10 +56,10 @@ impl Engine {
         let cache = self.project().cache();
         let store = Store::new(&cache, &cache.join("tmp"), Link::Auto);
         let taken = if directory {
-            store.manifest(digest).and_then(|manifest| store.take_out_directory(&manifest, to, false))
+            store.manifest(digest).and_then(|manifest| store.take_out_directory(&manifest, to, Take::Copy))
         } else {
             let size = fs::metadata(store.path(digest)).map_or(0, |meta| meta.len());
-            store.take_out(&FileFact { digest: *digest, size, executable: false }, to, false)
+            store.take_out(&FileFact { digest: *digest, size, executable: false }, to, Take::Copy)
         };
         taken.map_err(|error| match EngineError::from(error) {
             EngineError::MissingObject(digest) => why_missing(&cache, digest, None),

@@ -28,6 +28,18 @@ pub enum TakeError {
     Other(EngineError),
 }
 
+/// How content leaves the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// As a copy of its own.
+    Copy,
+    /// As a copy, or as a hard link where the store is to link so.
+    Shared,
+    /// As [`Take::Shared`], of an object that was written and hashed a moment ago by this process: the copy is not hashed
+    /// again.
+    Made,
+}
+
 impl From<TakeError> for EngineError {
     fn from(error: TakeError) -> Self {
         match error {
@@ -165,27 +177,28 @@ impl Store {
         manifest.ok_or(TakeError::Corrupt(*digest))
     }
 
-    /// Writes the content of an object to `to`, which must not exist, and checks it. With `shared`, a store that links
-    /// hard may link instead.
+    /// Writes the content of an object to `to`, which must not exist, and checks it unless it was just [`Take::Made`].
     ///
     /// # Errors
     /// The object is missing or corrupt; `to` is not writable.
-    pub fn take_out(&self, fact: &FileFact, to: &Path, shared: bool) -> Result<(), TakeError> {
+    pub fn take_out(&self, fact: &FileFact, to: &Path, take: Take) -> Result<(), TakeError> {
         let object = self.path(&fact.digest);
         if !self.holds(&fact.digest, fact.size) {
             return Err(TakeError::Missing(fact.digest));
         }
-        let hard = self.link == Link::Hard && shared && !fact.executable;
+        let hard = self.link == Link::Hard && take != Take::Copy && !fact.executable;
         let linked = hard && fs::hard_link(&object, to).is_ok();
         if !linked && let Err(e) = self.copy(&object, to) {
             let _ = fs::remove_file(to);
             return Err(TakeError::Other(EngineError::io("write", to)(e)));
         }
-        let digest = Digest::of_file(to).map_err(|e| TakeError::Other(EngineError::io("read", to)(e)))?;
-        if digest != fact.digest {
-            let _ = fs::remove_file(to);
-            let _ = fs::remove_file(&object);
-            return Err(TakeError::Corrupt(fact.digest));
+        if take != Take::Made {
+            let digest = Digest::of_file(to).map_err(|e| TakeError::Other(EngineError::io("read", to)(e)))?;
+            if digest != fact.digest {
+                let _ = fs::remove_file(to);
+                let _ = fs::remove_file(&object);
+                return Err(TakeError::Corrupt(fact.digest));
+            }
         }
         if !linked {
             let mode = if fact.executable { 0o755 } else { 0o644 };
@@ -199,7 +212,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::take_out`].
-    pub fn take_out_directory(&self, manifest: &Manifest, to: &Path, shared: bool) -> Result<(), TakeError> {
+    pub fn take_out_directory(&self, manifest: &Manifest, to: &Path, take: Take) -> Result<(), TakeError> {
         let make = |dir: &Path| fs::create_dir_all(dir).map_err(|e| TakeError::Other(EngineError::io("make", dir)(e)));
         make(to)?;
         let mut made = to.to_path_buf();
@@ -210,7 +223,7 @@ impl Store {
                 make(parent)?;
                 made = parent.to_path_buf();
             }
-            self.take_out(fact, &file, shared)?;
+            self.take_out(fact, &file, take)?;
         }
         Ok(())
     }
@@ -260,16 +273,16 @@ mod tests {
         assert_eq!(fs::metadata(&object).unwrap().permissions().mode() & 0o777, 0o444);
         let fact = FileFact { digest, size: 5, executable: true };
         let out = dir.path().join("out");
-        store.take_out(&fact, &out, true).unwrap();
+        store.take_out(&fact, &out, Take::Shared).unwrap();
         assert_eq!(fs::read(&out).unwrap(), b"hello");
         assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o755);
 
         fs::set_permissions(&object, fs::Permissions::from_mode(0o644)).unwrap();
         fs::write(&object, b"jello").unwrap();
         let again = dir.path().join("again");
-        assert!(matches!(store.take_out(&fact, &again, true), Err(TakeError::Corrupt(d)) if d == digest));
+        assert!(matches!(store.take_out(&fact, &again, Take::Shared), Err(TakeError::Corrupt(d)) if d == digest));
         assert!(!again.exists() && !object.exists());
-        assert!(matches!(store.take_out(&fact, &again, true), Err(TakeError::Missing(_))));
+        assert!(matches!(store.take_out(&fact, &again, Take::Shared), Err(TakeError::Missing(_))));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::runlog;
 use crate::runmap;
 use crate::sign::{PublicKey, Signatures};
 use crate::spec::Link;
-use crate::store::Store;
+use crate::store::{Store, Take};
 use ledger::Ledger;
 
 /// What kind of difference was found.
@@ -365,7 +365,7 @@ impl Check<'_> {
     /// Puts right what can be: outputs from the store, objects from outputs. The run log is never touched.
     pub(crate) fn repair(&self, report: &mut VerifyReport, temp: &Path) -> Result<(), EngineError> {
         let store = Store::new(&self.history.cache, temp, Link::Auto);
-        let placer = Placer { store: &store, root: &self.history.root, temp };
+        let placer = Placer { store: &store, root: &self.history.root, temp, take: Take::Shared };
         for finding in report.findings.iter().filter(|f| f.kind == FindingKind::ObjectCorrupt) {
             let path = self.history.cache.join("objects").join(&finding.path);
             fs::remove_file(&path).map_err(EngineError::io("remove", &path))?;

@@ -24,7 +24,7 @@ use crate::shell::{self, Fence, Ran, ShellFailure, ShellJob};
 use crate::spec::Sandbox;
 use crate::stage::{InputFile, Stage, StageContext, StageMessage};
 use crate::statcache::Stat;
-use crate::store::{Store, TakeError};
+use crate::store::{Store, Take, TakeError};
 use crate::survey::PieceOf;
 
 /// Progress closer together than this is dropped, but for the last.
@@ -156,6 +156,8 @@ pub struct Success {
     pub manifests: BTreeMap<String, Manifest>,
     /// New objects in the store.
     pub objects: Vec<PathBuf>,
+    /// Seconds in which outputs were hashed, stored and placed.
+    pub storing: f64,
     /// Most memory it was seen to have, in bytes.
     pub peak_memory: Option<u64>,
     /// What it touched without declaring it.
@@ -223,7 +225,7 @@ pub fn perform(job: &Job<'_>, tell: &(dyn Fn(Note) + Send + Sync)) -> Outcome {
 }
 
 fn restore(job: &Job<'_>, outputs: &BTreeMap<String, OutputRecord>) -> Outcome {
-    let placer = Placer { store: job.store, root: job.root, temp: job.temp };
+    let placer = Placer { store: job.store, root: job.root, temp: job.temp, take: Take::Shared };
     let mut manifests = BTreeMap::new();
     for (slot, record) in outputs {
         let placed = (|| {
@@ -539,7 +541,7 @@ fn store(job: &Job<'_>, scratch: &BTreeMap<String, PathBuf>, own: &OwnWrites) ->
     if !missing.is_empty() {
         anyhow::bail!("it ended without writing its output {}", missing.join(", "));
     }
-    let mut success = Success::default();
+    let (mut success, began) = (Success::default(), Instant::now());
     for (slot, (path, in_place)) in &made {
         let output = if *in_place { Made::InPlace(path) } else { Made::Scratch(path) };
         let (record, manifest) = store_output(job.store, &output, &job.outputs[*slot], &mut success.objects)?;
@@ -550,10 +552,13 @@ fn store(job: &Job<'_>, scratch: &BTreeMap<String, PathBuf>, own: &OwnWrites) ->
         success.objects.extend(job.store.put(manifest.text().as_bytes())?.1);
     }
     failpoint::hit("outputs_stored");
-    let placer = Placer { store: job.store, root: job.root, temp: job.temp };
+    // A command may have left a process that goes on writing; what a built-in stage wrote is closed.
+    let take = if matches!(job.task, Task::Builtin(_)) { Take::Made } else { Take::Shared };
+    let placer = Placer { store: job.store, root: job.root, temp: job.temp, take };
     for (slot, record) in success.outputs.iter().filter(|(slot, _)| !made[*slot].1) {
         placer.place(record, success.manifests.get(slot)).map_err(EngineError::from)?;
     }
     failpoint::hit("outputs_placed");
+    success.storing = began.elapsed().as_secs_f64();
     Ok(success)
 }

@@ -257,7 +257,8 @@ mod tests {
 
     fn finished(stage: &str, decision: Decision) -> Event {
         let key = Digest::of_bytes(b"");
-        Event::StageFinished { stage: stage.into(), decision, key, seconds: 1.0, reasons: Vec::new(), cutoff: false }
+        let reasons = Vec::new();
+        Event::StageFinished { stage: stage.into(), decision, key, seconds: 1.0, storing: 0.0, reasons, cutoff: false }
     }
 
     fn board() -> Board {

@@ -145,6 +145,7 @@ mod tests {
             decision: Decision::Run,
             key,
             seconds: 1.0,
+            storing: 0.0,
             reasons,
             cutoff: false,
         };

@@ -94,6 +94,7 @@ impl Coordinator<'_, '_> {
 
     fn succeeded(&mut self, index: usize, running: Running, success: Success, seconds: f64) -> Result<(), EngineError> {
         let Running { grant, verdict, started, mut warnings, .. } = running;
+        let storing = success.storing;
         self.committer.add(success.objects);
         let manifests: BTreeMap<_, _> = success.manifests.into_iter().map(|(slot, m)| (slot, Arc::new(m))).collect();
         for (slot, record) in &success.outputs {
@@ -163,6 +164,7 @@ impl Coordinator<'_, '_> {
             decision: verdict.decision,
             key: verdict.key,
             seconds,
+            storing,
             reasons: verdict.reasons.clone(),
             cutoff,
         });
