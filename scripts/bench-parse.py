@@ -102,14 +102,15 @@ def main():
             wall, peak, out = timed(command, env)
             events = [json.loads(line) for line in out.splitlines()]
             ended = [e for e in events if e["event"] == "stage_finished"]
-            stages = {e["stage"]: e["seconds"] for e in ended}
-            made = (wall, peak, sum(stages.values()), stages)
+            stages = {e["stage"]: e["seconds"] - e["storing"] for e in ended}
+            made = (wall, peak, sum(stages.values()), sum(e["seconds"] for e in ended), stages)
             best = made if best is None or made[0] < best[0] else best
-        wall, peak, stages, by_stage = best
-        ours[threads] = stages
+        wall, peak, own, stored, by_stage = best
+        ours[threads] = own
         told = ", ".join(f"{name} {seconds:.2f}" for name, seconds in by_stage.items())
-        row(f"raw to sessions: the stages ({told})", threads, stages, peak, threads)
-        row("the whole command: log hashed, results stored and synced", threads, wall, peak, threads)
+        row(f"raw to sessions, written as Parquet ({told})", threads, own, peak, threads)
+        row("the same, results hashed, stored and put in place", threads, stored, peak, threads)
+        row("the whole command: log hashed too, all synced", threads, wall, peak, threads)
     written = [p for p in (project / "data").rglob("*.parquet")]
     print(f"\nParquet written: {sum(p.stat().st_size for p in written) / 1e6:,.1f} MB", end="")
     started = time.perf_counter()

@@ -1,6 +1,7 @@
 //! The beginnings of lines of the format `hdfs`, recognised by what the lines before began with.
 
-use super::shape::{leading_digits, load};
+use super::lanes::{leading_digits, load};
+use super::shape::Literal;
 
 /// Most ends of beginnings (level and component) that are remembered.
 const TAILS: usize = 32;
@@ -35,10 +36,7 @@ pub struct Heads {
 /// `INFO dfs.DataNode$DataXceiver: `
 #[derive(Clone, Debug)]
 struct Tail {
-    text: Vec<u8>,
-    /// Bytes 8..16, and which of them there are.
-    middle: u64,
-    mask: u64,
+    text: Literal,
     level: u32,
     component: u32,
     session: Option<u32>,
@@ -76,10 +74,9 @@ impl Heads {
         if process == 0 || process > 7 || bytes.get(tail - 1) != Some(&b' ') {
             return None;
         }
-        let middle = load(bytes, tail + 8);
         for known in &self.tails {
-            let message = tail + known.text.len();
-            if (middle ^ known.middle) & known.mask == 0 && bytes.get(tail..message) == Some(&known.text) {
+            if known.text.is_at(bytes, tail) {
+                let message = tail + known.text.bytes().len();
                 let Tail { level, component, session, blocks, .. } = *known;
                 return (message <= stop).then_some(Head { time, level, component, session, message, blocks });
             }
@@ -95,19 +92,9 @@ impl Heads {
         self.day = head.time - second * 1_000_000;
         let process = line[14..].iter().take_while(|b| b.is_ascii_digit()).count();
         let Some(text) = line.get(14 + process + 1..head.message) else { return };
-        if self.tails.len() < TAILS && text.ends_with(b": ") && self.tails.iter().all(|t| t.text != text) {
-            let length = text.len().saturating_sub(8).min(8);
-            let mask = if length == 8 { u64::MAX } else { (1 << (8 * length)) - 1 };
+        if self.tails.len() < TAILS && text.ends_with(b": ") && self.tails.iter().all(|t| t.text.bytes() != text) {
             let Head { level, component, session, blocks, .. } = head;
-            self.tails.push(Tail {
-                middle: load(text, 8),
-                mask,
-                text: text.to_vec(),
-                level,
-                component,
-                session,
-                blocks,
-            });
+            self.tails.push(Tail { text: Literal::of(text.to_vec()), level, component, session, blocks });
         }
     }
 }

@@ -2,7 +2,7 @@
 //! they end in: eight bytes instead of twenty-four, found by one multiplication.
 
 use super::intern::Interner;
-use super::shape::NO_NUMBER;
+use super::shape::{NO_NUMBER, block};
 
 /// Gives equal keys equal numbers, from 0 in order of first appearance.
 ///
@@ -36,6 +36,9 @@ impl Keys {
     /// # Panics
     /// There are more than 4 billion different keys.
     pub fn number(&mut self, key: &[u8]) -> u32 {
+        if let Some(block) = block(key, 0).filter(|block| block.end == key.len()) {
+            return self.number_of_block(key, block.number);
+        }
         match split(key) {
             Some((prefix, value)) if self.is_prefix(prefix) => self.number_of(value),
             _ => self.number_of_text(key),
@@ -143,16 +146,7 @@ impl Keys {
         if item < 0 {
             out.push(b'-');
         }
-        let (mut digits, mut at, mut rest) = ([0u8; 20], 20, item.unsigned_abs());
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        out.extend_from_slice(&digits[at..]);
+        out.extend_from_slice(itoa::Buffer::new().format(item.unsigned_abs()).as_bytes());
     }
 
     fn is_text(&self, number: u32) -> bool {
@@ -179,7 +173,7 @@ impl Keys {
     /// # Panics
     /// No such number was given.
     pub fn get(&self, number: u32) -> Vec<u8> {
-        let mut key = Vec::new();
+        let mut key = Vec::with_capacity(32);
         self.write(number, &mut key);
         key
     }
@@ -219,7 +213,6 @@ fn split(key: &[u8]) -> Option<(&[u8], i64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::shape::block;
     use super::*;
     use proptest::prelude::*;
 

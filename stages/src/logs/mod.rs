@@ -11,6 +11,7 @@
 //! | [`given`] | templates that the user brings |
 //! | [`intern`] | numbers for byte strings, in order of first appearance |
 //! | [`keys`] | numbers for session keys |
+//! | [`lanes`] | bytes looked at side by side |
 //! | [`head`] | beginnings of lines, recognised by the lines before |
 //! | [`parser`] | lines of a chunk to columns |
 //! | [`texts`] | values of wildcards |
@@ -27,6 +28,7 @@ pub mod given;
 pub mod head;
 pub mod intern;
 pub mod keys;
+pub mod lanes;
 pub mod mask;
 pub mod parser;
 pub mod read;

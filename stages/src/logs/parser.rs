@@ -3,11 +3,12 @@
 use super::entries::{Ends, Entries, Leading, MARK, MOST, Multiline, NO_ENTRY, TOO_LONG};
 use super::format::{Clock, LineFormat};
 use super::head::{Head, Heads};
+use super::lanes::places;
 use super::mask::{Form, Masks};
 use super::read::Chunk;
 use super::rows::{FormUse, Rows};
 use super::session::SessionFinder;
-use super::shape::{Found, Shapes};
+use super::shape::{Found, Shapes, Value};
 
 /// Everything needed to parse a line; shared by all threads.
 #[derive(Clone, Debug)]
@@ -96,7 +97,7 @@ impl LineParser {
         let quick = matches!(self.format, LineFormat::Hdfs) && !matches!(self.entries.multiline, Multiline::Start(_));
         let mut start = 0;
         let mut from = if chunk.offset == 0 && bytes.starts_with(MARK) { MARK.len() } else { 0 };
-        for end in memchr::memchr_iter(b'\n', bytes).chain((!bytes.ends_with(b"\n")).then_some(bytes.len())) {
+        for end in places(bytes, b'\n').chain((!bytes.ends_with(b"\n")).then_some(bytes.len())) {
             if start == bytes.len() {
                 break;
             }
@@ -225,9 +226,9 @@ impl LineParser {
             if self.parameters {
                 let Rows { values, texts, .. } = rows;
                 if found.odd {
-                    texts.odd |= found.values.iter().any(|&(start, end)| !bytes[start..end].is_ascii());
+                    texts.odd |= found.values.iter().any(|v| !bytes[v.start..v.end].is_ascii());
                 }
-                for (&(start, end), &block) in found.values.iter().zip(&found.of_block) {
+                for &Value { start, end, block } in &found.values {
                     let Some(&session) = blocks.get(block as usize) else {
                         values.push(texts.number(bytes, start, end));
                         continue;

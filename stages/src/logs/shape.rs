@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use super::lanes::{Lanes, digits_end, eight_digits, leading_digits, load};
 use super::mask::{Class, Masks, class, is_block, trim};
 use super::session::SessionFinder;
 
@@ -28,20 +29,29 @@ enum Wild {
     Number,
 }
 
-/// Literal bytes, with the first eight and the last eight as numbers.
+/// Literal bytes, with the first sixteen and the last sixteen as numbers.
 #[derive(Clone, Debug, Default)]
-struct Literal {
+pub(super) struct Literal {
     bytes: Vec<u8>,
-    first: u64,
+    first: [u64; 2],
+    /// Which bits of `first[0]` count.
     mask: u64,
-    last: u64,
+    last: [u64; 2],
+}
+
+/// Literal bytes and the word behind them.
+#[derive(Clone, Debug)]
+struct Step {
+    literal: Literal,
+    wild: Wild,
+    /// Whether the literal bytes that follow tell that no list goes on there.
+    alone: bool,
 }
 
 #[derive(Clone, Debug)]
 struct Shape {
     form: u32,
-    /// Literal bytes and the word behind them.
-    steps: Vec<(Literal, Wild)>,
+    steps: Vec<Step>,
     end: Literal,
 }
 
@@ -56,16 +66,25 @@ pub struct Block {
     pub number: i64,
 }
 
-/// Stands for "no block" in [`Found::of_block`].
+/// The value of a wildcard: places in the bytes it lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Value {
+    /// Where it is.
+    pub start: usize,
+    /// Where it ends.
+    pub end: usize,
+    /// Which of [`Found::blocks`] it is, or [`NO_BLOCK`].
+    pub block: u32,
+}
+
+/// Stands for "no block" in [`Value::block`].
 pub const NO_BLOCK: u32 = u32::MAX;
 
 /// What was found in a message: places in the bytes it lies in.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// Start and end of each wildcard's value.
-    pub values: Vec<(usize, usize)>,
-    /// For each of them: which block it is, or [`NO_BLOCK`].
-    pub of_block: Vec<u32>,
+    /// The value of each wildcard.
+    pub values: Vec<Value>,
     /// Whether one of them may be other than ASCII.
     pub odd: bool,
     /// The blocks, in order, repeats included.
@@ -101,7 +120,6 @@ impl Shapes {
         let list = &mut self.lists[list(bytes, from, component)];
         for at in 0..list.len() {
             found.values.clear();
-            found.of_block.clear();
             found.blocks.clear();
             found.odd = false;
             if list[at].matches(bytes, from, to, found) {
@@ -157,27 +175,43 @@ fn list(bytes: &[u8], from: usize, component: u32) -> usize {
 }
 
 impl Literal {
-    fn of(bytes: Vec<u8>) -> Self {
+    pub(super) fn of(bytes: Vec<u8>) -> Self {
         let mask = if bytes.len() >= 8 { u64::MAX } else { (1 << (8 * bytes.len())) - 1 };
-        Self { first: load(&bytes, 0), mask, last: load(&bytes, bytes.len().saturating_sub(8)), bytes }
+        let behind = |count: usize| load(&bytes, bytes.len().saturating_sub(count));
+        Self { first: [load(&bytes, 0), load(&bytes, 8)], mask, last: [behind(16), behind(8)], bytes }
     }
 
-    #[inline]
-    fn is_at(&self, bytes: &[u8], at: usize) -> bool {
-        if (load(bytes, at) ^ self.first) & self.mask != 0 {
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Returns whether these bytes are there.
+    #[inline(always)]
+    pub(super) fn is_at(&self, bytes: &[u8], at: usize) -> bool {
+        if (load(bytes, at) ^ self.first[0]) & self.mask != 0 {
             return false;
         }
         let length = self.bytes.len();
-        length <= 8
-            || load(bytes, at + length - 8) == self.last
-                && (length <= 16 || bytes.get(at + 8..at + length - 8) == self.bytes.get(8..length - 8))
+        match length {
+            0..=8 => true,
+            9..=16 => load(bytes, at + length - 8) == self.last[1],
+            _ => {
+                let ends = load(bytes, at + 8) == self.first[1]
+                    && load(bytes, at + length - 16) == self.last[0]
+                    && load(bytes, at + length - 8) == self.last[1];
+                ends && (length <= 32 || bytes.get(at + 16..at + length - 16) == self.bytes.get(16..length - 16))
+            }
+        }
     }
 }
 
 impl Shape {
     /// Returns the shape of a message, if it is simple.
     fn of(message: &[u8], form: u32, keep: &BTreeSet<Vec<u8>>) -> Option<Self> {
-        let mut steps: Vec<(Literal, Wild)> = Vec::new();
+        let mut steps: Vec<Step> = Vec::new();
+        let mut step = |literal: &mut Vec<u8>, wild| {
+            steps.push(Step { literal: Literal::of(std::mem::take(literal)), wild, alone: false });
+        };
         let mut literal = Vec::new();
         let mut last: Option<Wild> = None;
         let mut at = 0;
@@ -237,42 +271,52 @@ impl Shape {
                 _ => false,
             };
             if last != Some(wild) {
-                steps.push((Literal::of(std::mem::take(&mut literal)), wild));
+                step(&mut literal, wild);
             } else if separates {
                 literal.clear();
             } else if literal.iter().all(|&b| b == b',' || b == b'/' || class(b) == Class::Space) {
                 // White space that masking takes for one space.
                 return None;
             } else {
-                steps.push((Literal::of(std::mem::take(&mut literal)), wild));
+                step(&mut literal, wild);
             }
             last = Some(wild);
             literal.extend_from_slice(&message[stop..end]);
             at = end;
         }
-        Some(Self { form, steps, end: Literal::of(literal) })
+        let end = Literal::of(literal);
+        for at in 0..steps.len() {
+            let follows = steps.get(at + 1).map_or(&end, |next| &next.literal);
+            steps[at].alone = follows.bytes.len() > 5 && steps[at].wild.next(&follows.bytes, 0, usize::MAX).is_none();
+        }
+        Some(Self { form, steps, end })
     }
 
     fn matches(&self, bytes: &[u8], from: usize, to: usize, found: &mut Found) -> bool {
         let mut at = from;
-        for (literal, wild) in &self.steps {
-            if !literal.is_at(bytes, at) {
+        // Whether the literal bytes of the next step are there, if that is known.
+        let mut known = false;
+        for (number, Step { literal, wild, alone }) in self.steps.iter().enumerate() {
+            if !known && !literal.is_at(bytes, at) {
                 return false;
             }
             let start = at + literal.bytes.len();
             let Some(mut end) = wild.end(bytes, start, to, found) else { return false };
             let mut block = if *wild == Wild::Block { found.blocks.len() as u32 - 1 } else { NO_BLOCK };
             found.odd |= *wild == Wild::Path;
-            // Further members of a list, if what follows is one.
-            while let Some(next) = wild.next(bytes, end, to) {
-                let Some(stop) = wild.end(bytes, next, to, found) else { break };
-                if !is_boundary(bytes, stop, to) {
-                    return false;
+            let follows = self.steps.get(number + 1).map_or(&self.end, |next| &next.literal);
+            known = *alone && follows.is_at(bytes, end);
+            if !known {
+                // Further members of a list, if what follows is one.
+                while let Some(next) = wild.next(bytes, end, to) {
+                    let Some(stop) = wild.end(bytes, next, to, found) else { break };
+                    if !is_boundary(bytes, stop, to) {
+                        return false;
+                    }
+                    (end, block) = (stop, NO_BLOCK);
                 }
-                (end, block) = (stop, NO_BLOCK);
             }
-            found.values.push((start, end));
-            found.of_block.push(block);
+            found.values.push(Value { start, end, block });
             at = end;
         }
         at + self.end.bytes.len() == to && self.end.is_at(bytes, at)
@@ -328,63 +372,48 @@ fn is_boundary(bytes: &[u8], at: usize, to: usize) -> bool {
     rest.is_none_or(|&b| matches!(class(b), Class::Space | Class::Mark))
 }
 
-/// Returns eight bytes as a number, the first one lowest; behind the end are zeros.
-#[inline]
-pub fn load(bytes: &[u8], at: usize) -> u64 {
-    match bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        Some(eight) => u64::from_le_bytes(*eight),
-        None => {
-            let mut eight = [0; 8];
-            let rest = bytes.get(at..).unwrap_or_default();
-            eight[..rest.len()].copy_from_slice(rest);
-            u64::from_le_bytes(eight)
-        }
-    }
-}
-
-const ZEROS: u64 = 0x3030_3030_3030_3030;
-const HIGH: u64 = 0x8080_8080_8080_8080;
-
-/// Returns how many of eight bytes are digits, from the first on.
-#[inline]
-pub fn leading_digits(eight: u64) -> u32 {
-    let values = eight ^ ZEROS;
-    let others = (values.wrapping_add(0x7676_7676_7676_7676) | values) & HIGH;
-    others.trailing_zeros() / 8
-}
-
-/// Returns the number that eight digits are.
-#[inline]
-fn eight_digits(eight: u64) -> u64 {
-    let pairs = (eight & 0x0f0f_0f0f_0f0f_0f0f).wrapping_mul(10 * 256 + 1) >> 8;
-    let fours = (pairs & 0x00ff_00ff_00ff_00ff).wrapping_mul(100 * 65_536 + 1) >> 16;
-    (fours & 0x0000_ffff_0000_ffff).wrapping_mul(10_000 * (1 << 32) + 1) >> 32
-}
-
 const POWERS: [u64; 8] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000];
-
-/// Returns where a run of digits ends.
-#[inline]
-fn digits_end(bytes: &[u8], mut at: usize) -> usize {
-    loop {
-        let count = leading_digits(load(bytes, at));
-        at += count as usize;
-        if count < 8 {
-            return at;
-        }
-    }
-}
 
 /// Reads a block, `blk_` and a whole number.
 #[inline]
 pub fn block(bytes: &[u8], start: usize) -> Option<Block> {
-    let first = load(bytes, start);
-    if first & 0xffff_ffff != u64::from(u32::from_le_bytes(*b"blk_")) {
+    let begins = load(bytes, start);
+    if begins as u32 != u32::from_le_bytes(*b"blk_") {
         return None;
     }
-    let negative = (first >> 32) as u8 == b'-';
-    let digits = start + 4 + usize::from(negative);
-    let (mut at, mut value) = (digits, 0u64);
+    let negative = (begins >> 32) as u8 == b'-';
+    let first = 4 + u32::from(negative);
+    let length = (!Lanes::of(bytes, start).digits() >> first).trailing_zeros();
+    let digits = start + first as usize;
+    let (end, value) = match length {
+        0 => return None,
+        16..=19 => {
+            let end = digits + length as usize;
+            let (upper, middle, lower) = (load(bytes, digits), load(bytes, end - 16), load(bytes, end - 8));
+            // Up to three digits before the sixteen.
+            let upper = eight_digits(upper.unbounded_shl(64 - 8 * (length - 16)));
+            let lower = eight_digits(middle) * 100_000_000 + eight_digits(lower);
+            (end, upper * 10_000_000_000_000_000 + lower)
+        }
+        _ => number(bytes, digits),
+    };
+    let length = end - digits;
+    // Nineteen digits do not overflow 64 bits without sign. What has zeros before it, or is `-0`, is not what its number
+    // is written as.
+    let canonical = length <= 19 && value <= i64::MAX as u64 && (bytes[digits] != b'0' || length == 1 && !negative);
+    let number = if !canonical {
+        NO_NUMBER
+    } else if negative {
+        -(value as i64)
+    } else {
+        value as i64
+    };
+    Some(Block { start, end, number })
+}
+
+/// Reads digits: where they end, and their number, if it is one of 64 bits.
+fn number(bytes: &[u8], mut at: usize) -> (usize, u64) {
+    let mut value = 0u64;
     loop {
         let eight = load(bytes, at);
         let count = leading_digits(eight);
@@ -397,50 +426,19 @@ pub fn block(bytes: &[u8], start: usize) -> Option<Block> {
             let last = eight_digits(eight << (64 - 8 * count));
             value = value.wrapping_mul(POWERS[count as usize]).wrapping_add(last);
         }
-        at += count as usize;
-        break;
+        return (at + count as usize, value);
     }
-    if at == digits {
-        return None;
-    }
-    let length = at - digits;
-    // Nineteen digits do not overflow 64 bits without sign. What has zeros before it, or is `-0`, is not what its number
-    // is written as.
-    let canonical = length <= 19 && value <= i64::MAX as u64 && (bytes[digits] != b'0' || length == 1 && !negative);
-    let number = if !canonical {
-        NO_NUMBER
-    } else if negative {
-        -(value as i64)
-    } else {
-        value as i64
-    };
-    Some(Block { start, end: at, number })
-}
-
-/// Returns a bit for each of eight bytes whose highest bit is set.
-#[inline]
-fn bits(eight: u64) -> u32 {
-    ((eight & HIGH).wrapping_mul(0x0002_0408_1020_4081) >> 56) as u32
 }
 
 /// Returns where `10.251.73.220` or `10.251.73.220:50010` ends.
 #[inline]
 fn address(bytes: &[u8], at: usize) -> Option<usize> {
-    let (mut others, mut dots) = (0u32, 0u32);
-    for part in 0..3 {
-        let eight = load(bytes, at + 8 * part);
-        let values = eight ^ ZEROS;
-        // Without a carry from byte to byte: the highest bits are added apart.
-        let over = ((values & !HIGH) + 0x7676_7676_7676_7676) | values;
-        let dot = eight ^ 0x2e2e_2e2e_2e2e_2e2e;
-        let no_dot = ((dot & !HIGH) + !HIGH) | dot;
-        others |= bits(over) << (8 * part);
-        dots |= bits(!no_dot) << (8 * part);
-    }
+    let lanes = Lanes::of(bytes, at);
+    let (mut others, dots, colons) = (!lanes.digits(), lanes.equal(b'.'), lanes.equal(b':'));
     let mut end = 0;
     for octet in 0..4 {
         let stop = others.trailing_zeros();
-        if stop >= 24 || stop == end || stop > end + 3 {
+        if stop == end || stop > end + 3 {
             return None;
         }
         if octet == 3 {
@@ -453,14 +451,16 @@ fn address(bytes: &[u8], at: usize) -> Option<usize> {
         others &= others - 1;
         end = stop + 1;
     }
-    let mut end = at + end as usize;
-    if bytes.get(end) == Some(&b':') {
-        let port = digits_end(bytes, end + 1);
-        if port > end + 1 {
-            end = port;
-        }
+    // Fifteen bytes at most.
+    if colons >> end & 1 == 0 {
+        return Some(at + end as usize);
     }
-    Some(end)
+    let port = (others & (others - 1)).trailing_zeros();
+    Some(match port {
+        _ if port == end + 1 => at + end as usize,
+        32 => digits_end(bytes, at + 32),
+        _ => at + port as usize,
+    })
 }
 
 /// Returns where an absolute path ends that holds no address at its start, and notes the blocks in it.
@@ -579,7 +579,7 @@ mod tests {
                 masks.apply(text.as_bytes(), &mut form);
                 prop_assert_eq!(String::from_utf8_lossy(&form.text), String::from_utf8_lossy(&learnt), "{}", text);
                 let values: Vec<_> = form.values.iter().map(|&(a, b)| (a as usize + 2, b as usize + 2)).collect();
-                prop_assert_eq!(&found.values, &values);
+                prop_assert_eq!(found.values.iter().map(|v| (v.start, v.end)).collect::<Vec<_>>(), values);
                 let mut keys = Vec::new();
                 finder.each(text.as_bytes(), |key| keys.push(String::from_utf8_lossy(key).into_owned()));
                 let blocks: Vec<_> = found.blocks.iter().map(|b| bytes[b.start..b.end].to_owned()).collect();

@@ -1,6 +1,6 @@
 //! Values of wildcards, each text once as far as that is cheap.
 
-use super::shape::load;
+use super::lanes::load;
 
 /// Strings one after the other, each with its length before it: as a dictionary of Parquet has them. Most are in there
 /// once: those seen not long ago are found again.
@@ -12,11 +12,25 @@ pub struct Texts {
     pub count: u32,
     /// Whether some may be other than ASCII.
     pub odd: bool,
-    /// Number and place of the last text with this hash.
-    recent: Vec<(u32, u32)>,
+    /// The last text with this hash.
+    recent: Vec<Recent>,
     /// By session number: which text its key is, if it is one.
     of_session: Vec<u32>,
 }
+
+/// A text that may come again.
+#[derive(Clone, Copy, Debug)]
+struct Recent {
+    /// Its first eight bytes, with zeros behind a shorter one, and its last eight; no bytes of one of less than eight.
+    first: u64,
+    last: u64,
+    length: u32,
+    number: u32,
+    /// Where its bytes are.
+    at: u32,
+}
+
+const NOTHING: Recent = Recent { first: 0, last: 0, length: u32::MAX, number: 0, at: 0 };
 
 /// Texts that are remembered to be found again; a power of two.
 const RECENT: usize = 4096;
@@ -63,39 +77,37 @@ impl Texts {
     #[inline]
     pub(super) fn number(&mut self, bytes: &[u8], start: usize, end: usize) -> u32 {
         if self.recent.is_empty() {
-            self.recent = vec![(u32::MAX, 0); RECENT];
+            self.recent = vec![NOTHING; RECENT];
         }
-        let length = end - start;
-        let (first, last) = if length < 8 {
-            (load(bytes, start) & !(u64::MAX << (8 * length)), 0)
-        } else {
-            (load(bytes, start), load(bytes, end - 8))
+        let length = (end - start) as u32;
+        let (first, last) = match length {
+            0 => (0, 0),
+            1..8 => (load(bytes, start) & (u64::MAX >> (64 - 8 * length)), 0),
+            _ => (load(bytes, start), load(bytes, end - 8)),
         };
-        let hash = (first ^ last.rotate_left(23) ^ length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
-        let (number, at) = self.recent[hash as usize];
-        if number != u32::MAX {
-            let at = at as usize + 4;
-            let known = self.bytes.get(at - 4..).and_then(<[u8]>::first_chunk::<4>);
-            let same = known == Some(&(length as u32).to_le_bytes())
-                && match length {
-                    0..8 => load(&self.bytes, at) & !(u64::MAX << (8 * length)) == first,
-                    8..=16 => load(&self.bytes, at) == first && load(&self.bytes, at + length - 8) == last,
-                    _ => self.bytes[at..at + length] == bytes[start..end],
-                };
+        let hash = (first ^ last.rotate_left(23) ^ u64::from(length)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
+        let known = self.recent[hash as usize % RECENT];
+        if known.first == first && known.last == last && known.length == length {
+            let at = known.at as usize;
+            let same = match length {
+                0..=16 => true,
+                17..=24 => load(&self.bytes, at + 8) == load(bytes, start + 8),
+                _ => self.bytes.get(at..at + length as usize) == bytes.get(start..end),
+            };
             if same {
-                return number;
+                return known.number;
             }
         }
-        let at = self.bytes.len() as u32;
+        let at = self.bytes.len() as u32 + 4;
         let number = self.push(bytes, start, end);
-        self.recent[hash as usize] = (number, at);
+        self.recent[hash as usize % RECENT] = Recent { first, last, length, number, at };
         number
     }
 
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         (self.count, self.odd) = (0, false);
-        self.recent.fill((u32::MAX, 0));
+        self.recent.fill(NOTHING);
         self.of_session.clear();
     }
 

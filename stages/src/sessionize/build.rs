@@ -228,11 +228,12 @@ impl Order {
         let start = count.span.map_or(0, |(first, _)| first);
         let first = |s: u32| Some(count.first[s as usize]).filter(|t| *t != NO_TIME).unwrap_or(start);
         let kept = |s: &u32| count.events[*s as usize] as usize >= min_events.max(1);
-        let mut sessions: Vec<u32> = (0..keys.len() as u32).filter(kept).collect();
-        sessions.sort_by_key(|&s| first(s));
-        sessions
-            .par_chunk_by_mut(|&a, &b| first(a) == first(b))
-            .for_each(|same| same.sort_by_cached_key(|&s| keys.get(s)));
+        let mut timed: Vec<(i64, u32)> = (0..keys.len() as u32).filter(kept).map(|s| (first(s), s)).collect();
+        timed.par_sort_unstable();
+        timed
+            .par_chunk_by_mut(|(a, _), (b, _)| a == b)
+            .for_each(|same| same.sort_by_cached_key(|&(_, session)| keys.get(session)));
+        let sessions: Vec<u32> = timed.into_iter().map(|(_, session)| session).collect();
         let mut row = vec![u32::MAX; keys.len()];
         let mut offsets = Vec::with_capacity(sessions.len() + 1);
         let mut total = 0;

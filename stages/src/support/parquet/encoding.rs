@@ -83,10 +83,11 @@ pub fn deltas(values: impl ExactSizeIterator<Item = i64>, out: &mut Vec<u8>) {
     let mut left = values.len();
     while left > 0 {
         let count = left.min(block.len());
-        let mut least = i64::MAX;
+        let (mut least, mut most) = (i64::MAX, i64::MIN);
         for (delta, value) in block.iter_mut().zip(values.by_ref().take(count)) {
             *delta = value.wrapping_sub(before);
             least = least.min(*delta);
+            most = most.max(*delta);
             before = value;
         }
         left -= count;
@@ -95,6 +96,9 @@ pub fn deltas(values: impl ExactSizeIterator<Item = i64>, out: &mut Vec<u8>) {
         varint_signed(least, out);
         let at = out.len();
         out.extend_from_slice(&[0; MINIS]);
+        if least == most {
+            continue;
+        }
         for (mini, deltas) in block.as_chunks::<MINI>().0.iter().enumerate() {
             if mini * MINI >= count {
                 break;
@@ -266,12 +270,17 @@ impl Bits {
     }
 
     /// Adds `count` bits, at most 32, the lowest first.
-    #[inline]
     pub fn push_bits(&mut self, bits: u64, count: u32) {
+        self.push_counted(bits, count, bits.count_ones());
+    }
+
+    /// As [`Bits::push_bits`], where it is known that `ones` of them are set.
+    #[inline(always)]
+    pub fn push_counted(&mut self, bits: u64, count: u32, ones: u32) {
         self.last |= bits << self.filled;
         self.filled += count;
         self.count += count as usize;
-        self.ones += bits.count_ones() as usize;
+        self.ones += ones as usize;
         if self.filled >= 64 {
             self.bytes.extend_from_slice(&self.last.to_le_bytes());
             self.filled -= 64;
