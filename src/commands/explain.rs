@@ -50,7 +50,7 @@ pub(super) fn explain(global: &Global, args: &ExplainArgs, screen: &Screen) -> O
             {
                 benign.insert(id, found.traces.events);
             }
-            let mut explained = explainer.explain(&session, differences.as_ref().map(|all| (all, 0)), &benign)?;
+            let mut explained = explainer.explain(&session, differences.as_ref(), &benign)?;
             let (raw, explanation) = explained.pop().context("the session was not explained (a bug)")?;
             Ok((explainer.fused(&raw), raw, explanation))
         })

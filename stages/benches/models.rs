@@ -16,7 +16,7 @@ use logweir_stages::lightgbm::LightgbmParams;
 use logweir_stages::lightgbm::sys::{Booster, Dataset, Training};
 use logweir_stages::support::learning::{Rows, write_json};
 use logweir_stages::support::metrics::average_precision;
-use logweir_stages::support::sparse::Csr;
+use logweir_stages::support::sparse::{Csr, Repeated};
 use logweir_stages::support::traces::Fold;
 use serde_json::{Value, json};
 
@@ -62,7 +62,7 @@ fn boosting(features: &Path, labels: &Path, split: &Path, out: &Path) -> anyhow:
     let of = |fold: Fold| -> (Csr, Vec<f32>) {
         let known = rows.of(fold).into_iter().filter_map(|row| Some((row, f32::from(u8::from(rows.label(row)?)))));
         let (selected, labels): (Vec<usize>, Vec<f32>) = known.unzip();
-        (rows.matrix.rows.select(&selected), labels)
+        (rows.rows.select(selected).rows(), labels)
     };
     let ((train, y), (validation, truth)) = (of(Fold::Train), of(Fold::Validation));
     ensure!(y.contains(&1.0) && truth.contains(&1.0), "train and validation need both classes");
@@ -80,18 +80,19 @@ fn boosting(features: &Path, labels: &Path, split: &Path, out: &Path) -> anyhow:
     let booster = Booster::from_text(&training.text(ROUNDS)?)?;
     let trained = start.elapsed().as_secs_f64();
     let start = Instant::now();
-    let _ = booster.margins(&rows.matrix.rows)?;
+    let whole = rows.rows.rows();
+    let _ = booster.margins(&whole)?;
     let predicted = start.elapsed().as_secs_f64();
     let margins = booster.margins(&validation)?;
     let positive: Vec<bool> = truth.iter().map(|&t| t > 0.5).collect();
-    for (name, of) in [("train", &train), ("validation", &validation), ("all", &rows.matrix.rows)] {
+    for (name, of) in [("train", &train), ("validation", &validation), ("all", &whole)] {
         sparse(out, name, of)?;
     }
     array(out, "train.labels", &y, f32::to_le_bytes)?;
     array(out, "validation.labels", &truth, f32::to_le_bytes)?;
     Ok(json!({
         "parameters": library, "rounds": ROUNDS, "columns": train.columns,
-        "rows": {"train": y.len(), "validation": truth.len(), "predicted": rows.matrix.rows.len()},
+        "rows": {"train": y.len(), "validation": truth.len(), "predicted": rows.rows.len()},
         "train_seconds": trained, "predict_seconds": predicted,
         "average_precision": average_precision(&margins, &positive), "last_of_curve": curve.last(),
     }))
@@ -102,14 +103,14 @@ fn network(features: &Path, labels: &Path, split: &Path, out: &Path) -> anyhow::
     let defaults = AutoencoderParams::default();
     let params = AutoencoderParams { epochs: EPOCHS, patience: EPOCHS, min_batches: 1, batch: 256, ..defaults };
     let rows = Rows::read(features, labels, split, &params.groups)?;
-    let of = |fold: Fold| -> Csr {
+    let of = |fold: Fold| {
         let benign = rows.of(fold).into_iter().filter(|&row| rows.label(row) == Some(false));
-        rows.matrix.rows.select(&benign.collect::<Vec<_>>())
+        rows.rows.select(benign)
     };
     let (all, held) = (of(Fold::Train), of(Fold::Validation));
     let scaler = scaler(&params, &all);
     // Not made distinct: the time of an epoch is what is compared.
-    let plain = |rows: Csr| Benign { weights: vec![1.0; rows.len()], rows };
+    let plain = |rows: Repeated| Benign { weights: vec![1.0; rows.len()], rows: rows.rows() };
     let (train, stop_on) = (plain(all), plain(held));
     let start = Instant::now();
     let fitted = optimise(&params, &scaler, &train, &stop_on, || Ok(()), |_| {})?;

@@ -1,10 +1,15 @@
 //! The `autoencoder` kind: a dense autoencoder of benign feature rows; what it reconstructs badly is unusual.
 //!
+//! What the network sees is the columns themselves or, with `input: svd`, how far a row reaches along the singular vectors of benign
+//! rows. Its output is then turned back into columns, so that the error is always one of columns: also what lies outside of all
+//! singular vectors counts, and each column has its part.
+//!
 //! Trained with burn on distinct benign train rows; inference is a plain kernel over the stored weights, so that a
 //! session scores the same alone, in a batch and at any thread count. Scores are referred to benign validation
 //! sessions: `z` for display, a conformal rank for fusion, the threshold as a quantile.
 
 mod network;
+mod subspace;
 pub mod train;
 
 use std::path::Path;
@@ -18,12 +23,14 @@ use serde_json::json;
 use crate::featurize::{Features, Group};
 use crate::lightgbm::forget_mislabelled;
 use crate::support::conformal::{Conformal, quantile};
-use crate::support::learning::{Rows, nulls, numbers, read_json, write_json, write_scores};
+use crate::support::learning::{Rows, nulls, numbers, read_json, read_to_copy, write_json, write_scores};
+use crate::support::matrix::Matrix;
 use crate::support::metrics::{average_precision, roc_auc};
 use crate::support::provenance::Provenance;
-use crate::support::sparse::Csr;
-use crate::support::traces::{Fold, Templates, Traces};
+use crate::support::sparse::{Csr, Repeated};
+use crate::support::traces::Fold;
 use network::Weights;
+use subspace::Subspace;
 
 /// The `autoencoder` kind.
 pub fn kind() -> StageKind {
@@ -57,14 +64,28 @@ pub fn kind() -> StageKind {
     }
 }
 
+/// What the network sees of the columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Input {
+    /// The columns themselves, scaled and clipped.
+    Columns,
+    /// How far a row reaches along the first singular vectors of benign train rows.
+    Svd,
+}
+
 /// Parameters of `autoencoder`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AutoencoderParams {
     /// Seed of weights, order and noise.
     pub seed: u64,
-    /// Groups of feature columns to reconstruct.
+    /// What the network sees: `columns` themselves, or their projection onto the first singular vectors of benign train rows (`svd`).
+    pub input: Input,
+    /// Groups of feature columns to reconstruct; none: `logcount`, with `input: svd` `tfidf`.
     pub groups: Vec<Group>,
+    /// With `input: svd`: how many singular vectors; fewer where the rows have no more.
+    pub components: u32,
     /// Sizes of the hidden layers before the bottleneck; mirrored after it.
     pub hidden: Vec<u32>,
     /// Size of the bottleneck.
@@ -96,7 +117,9 @@ impl Default for AutoencoderParams {
     fn default() -> Self {
         Self {
             seed: 42,
-            groups: vec![Group::Logcount],
+            input: Input::Columns,
+            groups: Vec::new(),
+            components: 32,
             hidden: vec![64],
             bottleneck: 12,
             epochs: 80,
@@ -121,7 +144,7 @@ impl Params for AutoencoderParams {
                 errors.push(ParamError::new(path, message));
             }
         };
-        require(!self.groups.is_empty(), "groups", "name at least one group of features");
+        require((1..=256).contains(&self.components), "components", "must be between 1 and 256");
         require(self.hidden.iter().all(|&h| (1..=4096).contains(&h)), "hidden", "sizes must be between 1 and 4096");
         require((1..=1024).contains(&self.bottleneck), "bottleneck", "must be between 1 and 1024");
         require(self.epochs > 0, "epochs", "must be at least 1");
@@ -138,6 +161,17 @@ impl Params for AutoencoderParams {
     }
 }
 
+impl AutoencoderParams {
+    /// Groups of the columns that are reconstructed.
+    pub fn columns(&self) -> &[Group] {
+        match self.input {
+            _ if !self.groups.is_empty() => &self.groups,
+            Input::Columns => &[Group::Logcount],
+            Input::Svd => &[Group::Tfidf],
+        }
+    }
+}
+
 /// The stage.
 pub struct Autoencoder(AutoencoderParams);
 
@@ -150,30 +184,34 @@ impl From<AutoencoderParams> for Autoencoder {
 impl Stage for Autoencoder {
     fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
         let features = cx.input("features")?;
-        let mut rows = Rows::read(features, cx.input("labels")?, cx.input("split")?, &self.0.groups)?;
-        let doubted = forget_mislabelled(cx.optional("lgbm"), &rows.ids, &mut rows.labels, &rows.split)?;
+        let read = || Rows::read(features, cx.input("labels")?, cx.input("split")?, self.0.columns());
+        let mut rows = cx.in_pool(read)??;
+        let doubted = forget_mislabelled(cx.optional("lgbm"), &rows.origins.ids, &mut rows.labels, &rows.split)?;
         let (model, report) = (cx.output("model")?, cx.output("report")?);
         let provenance = Provenance::of(cx, "autoencoder");
         let Some(benign) = benign_label(&rows) else {
             let why = "no train session is labelled normal, and none is unlabelled";
             cx.warn(format!("the autoencoder is not trained: {why}"));
-            let n = rows.matrix.rows.len();
+            let n = rows.rows.len();
             let columns = ["error", "z", "bounded"].map(|name| nulls(name, n));
-            write_scores(&model.join("scores.parquet"), &rows.matrix, columns.to_vec())?;
+            write_scores(&model.join("scores.parquet"), &rows.origins, columns.to_vec())?;
             write_json(&model.join("card.json"), &json!({"trained": false, "why_not": why, "parameters": self.0}))?;
             return write_json(report, &json!({"trained": false, "why_not": why, "provenance": provenance}));
         };
         let traces = match (cx.optional("sessions"), cx.optional("templates")) {
             (Some(sessions), Some(templates)) if self.0.censored_copies > 0 => {
-                Some((Traces::read(sessions)?, Templates::read(templates)?))
+                Some(cx.in_pool(|| read_to_copy(features, sessions, templates))??)
             }
             _ => None,
         };
-        let trained = train::train(cx, &self.0, features, &rows, benign, traces.as_ref())?;
+        let trained = train::train(cx, &self.0, features, &rows, benign, traces)?;
         trained.weights.write(&model.join("model.safetensors"))?;
-        // What is scored is what was stored: the file holds all there is to know.
-        let weights = Weights::read(&model.join("model.safetensors"))?;
-        let error = cx.in_pool(|| errors(&weights, &trained.scaler, &rows.matrix.rows))?;
+        if let Some(svd) = &trained.svd {
+            svd.subspace.write(&model.join(SVD))?;
+        }
+        // What is scored is what was stored: the files hold all there is to know.
+        let judge = Judge::read(model, self.0.input, trained.scaler)?;
+        let error = cx.in_pool(|| judge.errors(&rows.rows))?;
         let session_error = rows.session_max(&error);
         let reference_fold = if sessions_of(&rows, Fold::Validation, benign).is_empty() {
             cx.warn("validation holds no benign session: the error is referred to benign train sessions");
@@ -192,11 +230,12 @@ impl Stage for Autoencoder {
             numbers("z", &error.iter().map(|&e| conformal.z(e)).collect::<Vec<_>>()),
             numbers("bounded", &error.iter().map(|&e| conformal.rank(e)).collect::<Vec<_>>()),
         ];
-        write_scores(&model.join("scores.parquet"), &rows.matrix, columns)?;
-        let scaler = Scaler { names: rows.names.clone(), reference: conformal, ..trained.scaler };
+        write_scores(&model.join("scores.parquet"), &rows.origins, columns)?;
+        let layers = judge.weights.shape();
+        let scaler = Scaler { names: rows.names.clone(), reference: conformal, ..judge.scaler };
         write_json(&model.join("scaler.json"), &scaler)?;
         let train = sessions_of(&rows, Fold::Train, benign);
-        let card = json!({
+        let mut card = json!({
             "trained": true,
             "parameters": self.0,
             "training": {
@@ -204,7 +243,7 @@ impl Stage for Autoencoder {
                 "distinct_rows": trained.distinct, "censored_copies": trained.copies,
                 "labels": if benign.is_some() { "only sessions labelled normal" } else { "none: all train sessions" },
             },
-            "layers": weights.shape(),
+            "layers": layers,
             "epochs": trained.curve.len(),
             "best_epoch": trained.best,
             "validation_error_by_epoch": trained.curve,
@@ -212,6 +251,12 @@ impl Stage for Autoencoder {
             "reference_fold": reference_fold.name(),
             "left_out_as_mislabelled": doubted,
         });
+        if let Some(svd) = &trained.svd {
+            card["svd"] = json!({
+                "components": svd.subspace.components(), "columns": svd.subspace.columns(), "singular_values": svd.singular,
+                "share_of_squared_length": svd.share,
+            });
+        }
         write_json(&model.join("card.json"), &card)?;
         let mut about = validation_report(&rows, &session_error, threshold, self.0.threshold, &reference);
         about["provenance"] = json!(provenance);
@@ -226,7 +271,7 @@ fn benign_label(rows: &Rows) -> Option<Option<bool>> {
 }
 
 fn sessions_of(rows: &Rows, fold: Fold, label: Option<bool>) -> Vec<usize> {
-    (0..rows.ids.len()).filter(|&s| rows.split.folds[s] == fold && rows.labels[s] == label).collect()
+    (0..rows.ids().len()).filter(|&s| rows.split.folds[s] == fold && rows.labels[s] == label).collect()
 }
 
 fn validation_report(
@@ -236,7 +281,7 @@ fn validation_report(
     intended: f64,
     reference: &[f64],
 ) -> serde_json::Value {
-    let known: Vec<(f64, bool)> = (0..rows.ids.len())
+    let known: Vec<(f64, bool)> = (0..rows.ids().len())
         .filter(|&s| rows.split.folds[s] == Fold::Validation)
         .filter_map(|s| Some((error[s], rows.labels[s]?)))
         .collect();
@@ -264,6 +309,15 @@ fn validation_report(
     })
 }
 
+/// How inputs of the network are centred and scaled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Moments {
+    /// Benign mean of each.
+    pub centre: Vec<f32>,
+    /// Divisor of each.
+    pub scale: Vec<f32>,
+}
+
 /// What turns features into inputs of the network, and errors into ranks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scaler {
@@ -275,6 +329,9 @@ pub struct Scaler {
     pub scale: Vec<f32>,
     /// Largest distance from the centre after scaling.
     pub clip: f32,
+    /// With `input: svd`: the same of what the network sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub components: Option<Moments>,
     /// Errors of benign validation sessions.
     pub reference: Conformal,
 }
@@ -292,21 +349,108 @@ impl Scaler {
     }
 }
 
-/// Mean squared reconstruction error of each row; equal rows are computed once, each by itself.
-fn errors(weights: &Weights, scaler: &Scaler, rows: &Csr) -> Vec<f64> {
-    let distinct = rows.distinct();
-    let of_distinct: Vec<f64> = distinct
-        .first
-        .par_iter()
-        .map_init(
-            || (vec![0.0; rows.columns], network::Buffers::default()),
-            |(input, buffers), &row| {
-                scaler.input(rows.pairs(row), input);
-                weights.error(input, buffers)
-            },
-        )
-        .collect();
-    distinct.groups.iter().map(|&g| of_distinct[g as usize]).collect()
+/// The file of singular vectors in a model directory.
+const SVD: &str = "svd.safetensors";
+
+/// The network with what turns columns into its inputs, and its outputs into columns.
+struct Judge {
+    weights: Weights,
+    scaler: Scaler,
+    /// With `input: svd`, beside [`Scaler::components`].
+    subspace: Option<Subspace>,
+}
+
+/// Reused from row to row.
+#[derive(Default)]
+struct Buffers {
+    dense: Vec<f32>,
+    along: Vec<f32>,
+    parts: Vec<f64>,
+    network: network::Buffers,
+}
+
+impl Judge {
+    fn read(directory: &Path, input: Input, scaler: Scaler) -> anyhow::Result<Self> {
+        let weights = Weights::read(&directory.join("model.safetensors"))?;
+        let subspace = match input {
+            Input::Columns => None,
+            Input::Svd => Some(Subspace::read(&directory.join(SVD))?),
+        };
+        let columns = scaler.centre.len();
+        let (inputs, fits) = match (&subspace, &scaler.components) {
+            (None, _) => (columns, true),
+            (Some(subspace), Some(moments)) => {
+                let inputs = subspace.components();
+                (
+                    inputs,
+                    subspace.columns() == columns && moments.centre.len() == inputs && moments.scale.len() == inputs,
+                )
+            }
+            (Some(_), None) => (columns, false),
+        };
+        anyhow::ensure!(
+            fits && scaler.scale.len() == columns && weights.columns() == inputs,
+            "the files of {} do not fit each other",
+            directory.display()
+        );
+        Ok(Self { weights, scaler, subspace })
+    }
+
+    /// Mean squared error of a row.
+    fn error(&self, pairs: impl Iterator<Item = (u32, f32)> + Clone, buffers: &mut Buffers) -> f64 {
+        if self.subspace.is_some() {
+            self.parts_by_svd(pairs, buffers);
+            return buffers.parts.iter().sum();
+        }
+        buffers.dense.resize(self.scaler.centre.len(), 0.0);
+        self.scaler.input(pairs, &mut buffers.dense);
+        self.weights.error(&buffers.dense, &mut buffers.network)
+    }
+
+    /// What each column adds to [`Judge::error`]; their sum is that up to rounding.
+    fn residuals(&self, pairs: impl Iterator<Item = (u32, f32)> + Clone, buffers: &mut Buffers) -> Vec<f64> {
+        if self.subspace.is_some() {
+            self.parts_by_svd(pairs, buffers);
+            return buffers.parts.clone();
+        }
+        buffers.dense.resize(self.scaler.centre.len(), 0.0);
+        self.scaler.input(pairs, &mut buffers.dense);
+        self.weights.residuals(&buffers.dense, &mut buffers.network)
+    }
+
+    /// Leaves the parts of the columns in `buffers.parts`: along the singular vectors, through the network, and back to columns,
+    /// where the difference is scaled and clipped as columns are.
+    fn parts_by_svd(&self, pairs: impl Iterator<Item = (u32, f32)> + Clone, buffers: &mut Buffers) {
+        let Buffers { dense, along, parts, network } = buffers;
+        let (subspace, moments) =
+            self.subspace.as_ref().zip(self.scaler.components.as_ref()).expect("checked when read");
+        let Scaler { scale, clip, .. } = &self.scaler;
+        subspace.along(pairs.clone(), along);
+        for ((x, centre), scale) in along.iter_mut().zip(&moments.centre).zip(&moments.scale) {
+            *x = ((*x - centre) / scale).clamp(-clip, *clip);
+        }
+        let output = self.weights.output(along, network);
+        along.clear();
+        along.extend(
+            output.iter().zip(&moments.centre).zip(&moments.scale).map(|((x, centre), scale)| x * scale + centre),
+        );
+        dense.clear();
+        dense.resize(scale.len(), 0.0);
+        pairs.for_each(|(index, value)| dense[index as usize] = value);
+        parts.clear();
+        parts.extend(dense.iter().zip(scale).enumerate().map(|(column, (&value, &scale))| {
+            let difference = (f64::from(value) - subspace.column(column, along)) / f64::from(scale);
+            difference.clamp(-f64::from(*clip), f64::from(*clip)).powi(2) / dense.len() as f64
+        }));
+    }
+
+    /// Mean squared error of each row, on the current rayon pool; equal rows are computed once, each by itself.
+    fn errors(&self, rows: &Repeated) -> Vec<f64> {
+        let of_row = |buffers: &mut Buffers, row: usize| self.error(rows.distinct.pairs(row), buffers);
+        let of_distinct: Vec<f64> =
+            (0..rows.distinct.len()).into_par_iter().map_init(Buffers::default, of_row).collect();
+        rows.spread(&of_distinct)
+    }
 }
 
 /// Scores of the autoencoder, by row.
@@ -321,9 +465,7 @@ pub struct Scores {
 
 /// A trained model as `score` uses it.
 pub struct Model {
-    weights: Weights,
-    /// Scaling and reference.
-    pub scaler: Scaler,
+    judge: Judge,
     keep: Vec<Option<u32>>,
 }
 
@@ -338,24 +480,36 @@ impl Model {
             return Ok(None);
         }
         let params: AutoencoderParams = serde_json::from_value(card["parameters"].clone())?;
-        let (keep, chosen) = features.choose(&params.groups)?;
-        let scaler: Scaler = read_json(&directory.join("scaler.json"))?;
-        let weights = Weights::read(&directory.join("model.safetensors"))?;
+        let (keep, chosen) = features.choose(params.columns())?;
+        let judge = Judge::read(directory, params.input, read_json(&directory.join("scaler.json"))?)?;
+        let columns = judge.scaler.centre.len();
         anyhow::ensure!(
-            scaler.centre.len() == chosen.len() && weights.columns() == chosen.len(),
-            "{} was trained on {} columns, the features have {}",
+            columns == chosen.len(),
+            "{} was trained on {columns} columns, the features have {}",
             directory.display(),
-            weights.columns(),
             chosen.len()
         );
-        Ok(Some(Self { weights, scaler, keep }))
+        Ok(Some(Self { judge, keep }))
     }
 
-    /// Scores feature rows (all columns of the matrix) on the current rayon pool.
+    /// Number of columns that the model knows.
+    fn columns(&self) -> usize {
+        self.judge.scaler.centre.len()
+    }
+
+    /// Scores feature rows (all columns of the features) on the current rayon pool.
     pub fn score(&self, rows: &Csr) -> Scores {
-        let rows = rows.project(&self.keep, self.weights.columns());
-        let error = errors(&self.weights, &self.scaler, &rows);
-        let reference = &self.scaler.reference;
+        self.scored(&Repeated::of_rows(&rows.project(&self.keep, self.columns())))
+    }
+
+    /// As [`Model::score`], for a matrix.
+    pub fn score_matrix(&self, matrix: &Matrix) -> Scores {
+        self.scored(&matrix.project(&self.keep, self.columns()))
+    }
+
+    fn scored(&self, rows: &Repeated) -> Scores {
+        let error = self.judge.errors(rows);
+        let reference = &self.judge.scaler.reference;
         let z = error.iter().map(|&e| reference.z(e)).collect();
         let bounded = error.iter().map(|&e| reference.rank(e)).collect();
         Scores { error, z, bounded }
@@ -363,19 +517,24 @@ impl Model {
 
     /// Names of the columns that the model knows, as residuals number them.
     pub fn names(&self) -> &[String] {
-        &self.scaler.names
+        &self.judge.scaler.names
     }
 
-    /// Returns what each column adds to the error of each feature row (all columns of the matrix), on the current rayon
+    /// Returns what each column adds to the error of each feature row (all columns of the features), on the current rayon
     /// pool: `[rows][columns]`, not negative, the sum of a row is its error up to rounding.
     pub fn residuals(&self, rows: &Csr) -> Vec<Vec<f64>> {
-        let rows = rows.project(&self.keep, self.weights.columns());
-        let of_row = |(input, buffers): &mut (Vec<f32>, network::Buffers), row| {
-            self.scaler.input(rows.pairs(row), input);
-            self.weights.residuals(input, buffers)
-        };
-        let fresh = || (vec![0.0; rows.columns], network::Buffers::default());
-        (0..rows.len()).into_par_iter().map_init(fresh, of_row).collect()
+        self.residuals_of(&rows.project(&self.keep, self.columns()))
+    }
+
+    /// As [`Model::residuals`] for some rows of a matrix: of distinct rows, and which of these each is.
+    pub fn residuals_of_matrix(&self, matrix: &Matrix, rows: &[usize]) -> (Vec<Vec<f64>>, Vec<u32>) {
+        let some = matrix.project(&self.keep, self.columns()).select(rows.iter().copied());
+        (self.residuals_of(&some.distinct), some.of)
+    }
+
+    fn residuals_of(&self, rows: &Csr) -> Vec<Vec<f64>> {
+        let of_row = |buffers: &mut Buffers, row: usize| self.judge.residuals(rows.pairs(row), buffers);
+        (0..rows.len()).into_par_iter().map_init(Buffers::default, of_row).collect()
     }
 }
 

@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 use logweir_engine::stage::{ParamError, Params, Slot, Stage, StageContext, StageKind, make, schema_of};
@@ -38,7 +39,7 @@ use crate::support::scoretable::{Fold, ScoreTable};
 use crate::support::time::rfc3339;
 use crate::support::traces::{Templates, Traces, read_split};
 use document::{Drift, Group, Measure, MethodUsed, TemplateShift, Verdict};
-use measure::{Counts, Method, Shift, bits, holm, shares, shift};
+use measure::{Counts, Method, Shift, bits, holm, shares, shifts};
 
 /// Returns the kind.
 pub fn kind() -> StageKind {
@@ -180,7 +181,7 @@ struct Data {
 /// A group: rows of a table.
 struct Side {
     of: String,
-    traces: Traces,
+    traces: Arc<Traces>,
     /// Rows by time.
     rows: Vec<usize>,
     /// Number of each template of the table in [`Data::templates`].
@@ -209,7 +210,7 @@ fn scored(table: &ScoreTable, rows: &[usize]) -> Vec<Scored> {
 
 impl Data {
     fn read(cx: &StageContext<'_>) -> anyhow::Result<Self> {
-        let traces = Traces::read(cx.input("sessions")?)?;
+        let traces = Arc::new(cx.in_pool(|| Traces::read(cx.input("sessions")?))??);
         let mut templates = Templates::read(cx.input("templates")?)?;
         let own: Vec<u32> = (0..templates.texts.len() as u32).collect();
         let scores = cx.optional("scores").map(|path| read_scores(path, &traces)).transpose()?;
@@ -242,7 +243,7 @@ impl Data {
             let (old, new) = ([Of::Train, Of::Validation], [Of::Test]);
             let side = |name: &str, rows, scores| Side {
                 of: name.to_owned(),
-                traces: traces.clone(),
+                traces: Arc::clone(&traces),
                 rows,
                 numbers: own.clone(),
                 scores,
@@ -258,7 +259,7 @@ impl Data {
             cx.optional("split").is_none(),
             "with `new_sessions` all of `sessions` is the reference: leave `split` out"
         );
-        let new = Traces::read(new_path)?;
+        let new = Arc::new(cx.in_pool(|| Traces::read(new_path))??);
         let numbers = match cx.optional("new_templates") {
             Some(path) => merge(&mut templates, &Templates::read(path)?),
             None => own.clone(),
@@ -423,34 +424,39 @@ impl DriftStage {
                 counts.push(side.counts_of(row, long)?);
             }
         }
-        let of_templates = shift(&counts, old.len(), method);
-        let all = old.len() + new.len();
-        let groups = Groups { counts: &counts, reference: old.len(), all };
-        self.templates(&mut drift, data, &groups, &of_templates);
-
         let lengths = |side: &Side, rows: &[usize]| -> Vec<f64> {
             rows.iter().map(|&row| side.events_of(row, long).len() as f64).collect()
         };
         let both = [lengths(&data.reference, &old), lengths(&data.new, &new)].concat();
-        let mut shifts = vec![
-            ("templates", "Shares of templates", of_templates),
-            ("length", "Events of a session", shift(&Counts::of_numbers(&both), old.len(), method)),
-        ];
-        // The fused score first: it decides about alerts.
+        let of_lengths = Counts::of_numbers(&both);
+        let mut found = shifts(&[&counts, &of_lengths], old.len(), method).into_iter();
+        let mut next = || found.next().expect("as many as were asked for");
+        let (of_templates, of_lengths) = (next(), next());
+        let all = old.len() + new.len();
+        let groups = Groups { counts: &counts, reference: old.len(), all };
+        self.templates(&mut drift, data, &groups, &of_templates);
+
+        let mut measured =
+            vec![("templates", "Shares of templates", of_templates), ("length", "Events of a session", of_lengths)];
+        // All models scored the same sessions. The fused score first: it decides about alerts.
+        let (mut names, mut scores, mut reference) = (Vec::new(), Vec::new(), 0);
         for model in data.reference.scores.iter().rev() {
             let Some(other) = data.new.scores.iter().find(|other| other.name == model.name) else { continue };
             let (a, b) = (data.reference.scores_of(model, params), data.new.scores_of(other, params));
             if !a.is_empty() && !b.is_empty() {
                 let numbers = [a.as_slice(), &b].concat();
-                let counts = match model.name {
+                names.push((model.name, model.title));
+                scores.push(match model.name {
                     "lgbm" => Counts::of_shares(&numbers.iter().map(|m| 1.0 / (1.0 + (-m).exp())).collect::<Vec<_>>()),
                     "fusion" => Counts::of_shares(&numbers),
                     _ => Counts::of_numbers(&numbers),
-                };
-                shifts.push((model.name, model.title, shift(&counts, a.len(), method)));
+                });
+                reference = a.len();
             }
         }
-        self.judge(&mut drift, shifts);
+        let of_scores = shifts(&scores.iter().collect::<Vec<_>>(), reference, method);
+        measured.extend(names.into_iter().zip(of_scores).map(|((name, title), shift)| (name, title, shift)));
+        self.judge(&mut drift, measured);
         Ok(drift)
     }
 

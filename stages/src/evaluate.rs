@@ -10,6 +10,7 @@
 mod bootstrap;
 pub mod document;
 mod draw;
+mod ensemble;
 mod pvalues;
 mod sequences;
 mod threshold;
@@ -20,7 +21,6 @@ use std::io::{BufReader, BufWriter, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
-use chrono::{DateTime, SecondsFormat};
 use logweir_engine::stage::{ParamError, Params, Slot, Stage, StageContext, StageKind, make, schema_of};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::support::metrics::{Confusion, Step, steps};
 use crate::support::provenance::Provenance;
 use crate::support::scoretable::{Fold, ScoreTable};
+use crate::support::time::rfc3339;
 use bootstrap::{Member, Resampled, Sample, interval, resample, wilson};
 use document::{
     Alerts, Calibration, Cut, Dataset, FoldCounts, Gain, Intervals, Method, Metrics, ModelMetrics, Rates, Source,
@@ -154,6 +155,7 @@ impl From<EvaluateParams> for Evaluate {
 impl Stage for Evaluate {
     fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
         let scores = ScoreTable::read(cx.input("scores")?)?;
+        let stored = scores.fusion().unwrap_or_default().to_vec();
         ensure!(!scores.is_empty(), "there are no sessions to evaluate");
         let summary = read_summary(cx.input("summary")?)?;
         let sequences = match cx.optional("sessions") {
@@ -181,7 +183,7 @@ impl Stage for Evaluate {
         serde_json::to_writer_pretty(&mut file, &metrics)?;
         writeln!(file)?;
         file.flush()?;
-        write_ensemble(cx.output("ensemble")?, &scores, decided.fusion().value)?;
+        ensemble::write(cx.output("ensemble")?, &judged, &stored, decided.fusion().value)?;
         if let Some(path) = cx.optional_output("pvalues") {
             if p_values.is_none() {
                 cx.warn("there are no p-values: no validation session may be benign");
@@ -203,11 +205,6 @@ struct Summary {
 fn read_summary(path: &Path) -> anyhow::Result<Summary> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     serde_json::from_reader(BufReader::new(file)).with_context(|| format!("{} is no session summary", path.display()))
-}
-
-/// A time of the table as RFC 3339.
-pub(crate) fn rfc3339(micros: i64) -> String {
-    DateTime::from_timestamp_micros(micros).map_or_else(String::new, |t| t.to_rfc3339_opts(SecondsFormat::AutoSi, true))
 }
 
 /// The thresholds and how they came about.
@@ -634,26 +631,6 @@ fn gain(scores: &ScoreTable, on_test: &Resampled) -> Option<Gain> {
         average_precision: fusion.average_precision? - precision,
         ci95: interval(on_test.samples.iter().filter_map(difference).collect()),
     })
-}
-
-/// Writes `ensemble_sessions.csv`: seven columns, one row per session.
-fn write_ensemble(path: &Path, scores: &ScoreTable, cut: f64) -> anyhow::Result<()> {
-    let mut out = csv::Writer::from_path(path).with_context(|| format!("cannot create {}", path.display()))?;
-    out.write_record(["session_id", "timestamp", "p_lgbm", "z_ae", "fusion_score", "is_alert", "label"])?;
-    let number = |x: Option<f64>| x.map_or_else(String::new, |x| x.to_string());
-    for (row, fused) in scores.fusion().unwrap_or_default().iter().enumerate() {
-        out.write_record([
-            scores.ids[row].as_str(),
-            &scores.start[row].map_or_else(String::new, rfc3339),
-            &number(scores.p_lgbm[row]),
-            &number(scores.z_ae[row]),
-            &fused.to_string(),
-            if *fused >= cut { "1" } else { "0" },
-            scores.label[row].map_or("", |l| if l { "1" } else { "0" }),
-        ])?;
-    }
-    out.flush()?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -192,6 +192,7 @@ impl Judged {
     ) -> anyhow::Result<DataFrame> {
         let (chosen, templates) = (&self.chosen, &self.templates);
         let differences = explainer.differences(chosen);
+        let heard = explainer.hear(chosen)?;
         let nearest = differences.as_ref().map(Differences::nearest).unwrap_or_default();
         cx.check_cancelled()?;
         let benign = events_of(cx.input("sessions")?, &nearest)?;
@@ -202,8 +203,8 @@ impl Judged {
             cx.check_cancelled()?;
             cx.progress(first as u64, chosen.len() as u64, "alerts");
             let rows = first..(first + SOME).min(chosen.len());
-            let of = differences.as_ref().map(|all| (all, first));
-            let explained = explainer.explain(&chosen.range(rows.clone()), of, &benign)?;
+            let some = chosen.range(rows.clone());
+            let explained = explainer.tell(&some, first, &heard, differences.as_ref(), &benign);
             let mut alerts = Vec::with_capacity(explained.len());
             for (row, (raw, explanation)) in rows.zip(explained) {
                 let alert = self.alert_of(row, explanation);

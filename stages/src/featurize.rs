@@ -3,6 +3,7 @@
 //! Owns the parameters and the files of `data/features/`; what a feature is lies in [`vectorizer`], which `score` uses
 //! alike. Reads the split, never labels.
 
+pub mod parameters;
 pub mod vectorizer;
 
 use std::path::Path;
@@ -12,7 +13,8 @@ use logweir_engine::stage::{ParamError, Params, Slot, Stage, StageContext, Stage
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::support::traces::{Fold, Templates, Traces, read_split};
+use crate::support::traces::{Fold, Templates, Traces, Values, read_lines, read_split};
+pub use parameters::ParameterParams;
 use vectorizer::Vectorizer;
 
 /// The `featurize` kind.
@@ -27,9 +29,15 @@ pub fn kind() -> StageKind {
                 Slot::file("sessions", "sessions.parquet"),
                 Slot::file("templates", "templates.csv"),
                 Slot::file("split", "split.parquet: only train sessions are fitted on"),
+                Slot::directory("events", "the directory of `parse`, for the group `parameter`").optional(),
             ]
         },
-        outputs: const { &[Slot::directory("features", "matrix.parquet, features.csv, vectorizer.json")] },
+        outputs: const {
+            &[Slot::directory(
+                "features",
+                "matrix.parquet, features.csv, vectorizer.json; parameters.parquet, if asked for",
+            )]
+        },
         schema: schema_of::<FeaturizeParams>,
         make: make::<FeaturizeParams, Featurize>,
     }
@@ -67,6 +75,8 @@ pub enum Group {
     Last,
     /// The columns of `numerics`.
     Numeric,
+    /// The columns of `parameters`: values of wildcards.
+    Parameter,
 }
 
 impl Group {
@@ -80,6 +90,7 @@ impl Group {
             Self::First => "first",
             Self::Last => "last",
             Self::Numeric => "numeric",
+            Self::Parameter => "parameter",
         }
     }
 }
@@ -150,7 +161,7 @@ pub struct WindowParams {
 pub struct FeaturizeParams {
     /// Vectoriser of template n-grams: tfidf, hashing, both or none.
     pub vectorizer: TextVectorizer,
-    /// Other groups of columns: count, logcount, first, last, numeric.
+    /// Other groups of columns: count, logcount, first, last, numeric, parameter.
     pub groups: Vec<Group>,
     /// Shortest and longest n-gram, in events.
     pub ngrams: [u32; 2],
@@ -166,6 +177,9 @@ pub struct FeaturizeParams {
     pub head: u32,
     /// Scaling of numeric columns: robust, standard or none.
     pub scaling: Scaling,
+    /// For the group `parameter`: which wildcards of which templates, and what is made of their values. Needs the input `events`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<ParameterParams>,
     /// Cut sessions into windows of events; absent: a row is a session.
     pub window: Option<WindowParams>,
 }
@@ -189,6 +203,7 @@ impl Default for FeaturizeParams {
             ],
             head: 13,
             scaling: Scaling::Robust,
+            parameters: Vec::new(),
             window: None,
         }
     }
@@ -228,6 +243,18 @@ impl Params for FeaturizeParams {
         if self.groups.contains(&Group::Numeric) && self.numerics.is_empty() {
             errors.push(ParamError::new("numerics", "the group `numeric` is asked for, but no column is named"));
         }
+        match (self.groups.contains(&Group::Parameter), self.parameters.is_empty()) {
+            (true, true) => {
+                errors.push(ParamError::new(
+                    "parameters",
+                    "the group `parameter` is asked for, but no wildcard is named",
+                ));
+            }
+            (false, false) => {
+                errors.push(ParamError::new("groups", "lacks `parameter`, without which `parameters` make no columns"));
+            }
+            _ => errors.extend(parameters::check(&self.parameters)),
+        }
         if let Some(window) = &self.window {
             if window.size == 0 {
                 errors.push(ParamError::new("window.size", "must be at least 1"));
@@ -251,12 +278,15 @@ impl From<FeaturizeParams> for Featurize {
 
 impl Stage for Featurize {
     fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
-        let traces = Traces::read(cx.input("sessions")?)?;
+        let mut traces = cx.in_pool(|| Traces::read(cx.input("sessions")?))??;
         let templates = Templates::read(cx.input("templates")?)?;
         let split = read_split(cx.input("split")?, &traces.ids)?;
         let train: Vec<usize> = (0..traces.len()).filter(|&row| split.folds[row] == Fold::Train).collect();
         if train.is_empty() {
             bail!("no train sessions among {}: nothing to fit features on (check the split stage)", traces.len());
+        }
+        if self.0.groups.contains(&Group::Parameter) {
+            traces.values = self.values(cx, &traces, &templates, &train)?;
         }
         cx.progress(0, 3, "steps");
         let vectorizer = cx.in_pool(|| Vectorizer::fit(&self.0, &traces, &templates, &train))??;
@@ -268,16 +298,50 @@ impl Stage for Featurize {
         let out = cx.output("features")?;
         write_features(&vectorizer, &out.join("features.csv"))?;
         vectorizer.write(out)?;
-        matrix.write(&out.join("matrix.parquet"))?;
+        cx.in_pool(|| matrix.write(&out.join("matrix.parquet")))??;
+        if !traces.values.is_empty() {
+            parameters::write(out, &traces.ids, &traces.values)?;
+        }
         cx.progress(3, 3, "steps");
         cx.info(format!(
-            "{} rows, {} features, {:.1} values a row, fitted on {} train sessions",
-            matrix.rows.len(),
+            "{} rows ({} but for numerics), {} features, {:.1} values a row, fitted on {} train sessions",
+            matrix.len(),
+            matrix.shared.distinct.len(),
             vectorizer.columns(),
-            matrix.rows.values.len() as f64 / matrix.rows.len().max(1) as f64,
+            matrix.values() as f64 / matrix.len().max(1) as f64,
             train.len()
         ));
         Ok(())
+    }
+}
+
+impl Featurize {
+    /// The values of the wildcards that parameters name.
+    fn values(
+        &self,
+        cx: &StageContext<'_>,
+        traces: &Traces,
+        templates: &Templates,
+        train: &[usize],
+    ) -> anyhow::Result<Values> {
+        let events = cx
+            .optional("events")
+            .context("the group `parameter` needs the input slot `events`: the directory that `parse` writes")?;
+        let known = vectorizer::seen(traces, templates, train)?;
+        let texts: Vec<String> = known.iter().map(|&number| templates.texts[number].clone()).collect();
+        let sources = parameters::sources(&self.0.parameters, &texts)?;
+        for (i, one) in self.0.parameters.iter().enumerate() {
+            if !sources.iter().any(|source| source.of as usize == i) {
+                cx.warn(format!(
+                    "`parameters.{i}`: no template of train sessions matches `{}` and has {} <{}>",
+                    one.template, one.place, one.wildcard
+                ));
+            }
+        }
+        let mut numbers = vec![None; templates.len()];
+        known.iter().zip(0..).for_each(|(&number, local)| numbers[number] = Some(local));
+        let lines = read_lines(cx.input("sessions")?)?;
+        parameters::read(events, &self.0.parameters, &sources, &numbers, traces, &lines)
     }
 }
 

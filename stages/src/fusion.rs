@@ -193,6 +193,17 @@ pub struct Input {
     pub weight: f64,
 }
 
+impl Input {
+    /// The positive part of a margin, smooth, so that the score never falls where a margin grows; `None` for other inputs.
+    fn positive(&self, margin: f64) -> Option<f64> {
+        matches!(self.squash, Squash::Margin { .. }).then(|| margin.max(0.0) + (-margin.abs()).exp().ln_1p())
+    }
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
 /// Which rule made the score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -233,19 +244,38 @@ impl Model {
     /// # Panics
     /// Another number of scores than inputs.
     pub fn score(&self, raw: &[f64]) -> f64 {
-        assert_eq!(raw.len(), self.inputs.len(), "one raw score for each input");
-        let sum: f64 = self.inputs.iter().zip(raw).map(|(input, &r)| input.weight * input.squash.at(r)).sum();
+        let sum: f64 = self.weighted(raw).sum();
         match self.rule {
             Rule::Logistic => {
-                let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-                let margins = self.inputs.iter().zip(raw).filter(|(i, _)| matches!(i.squash, Squash::Margin { .. }));
-                // A smooth positive part: the score never falls where a margin grows.
-                let positive: f64 = margins.map(|(_, m)| m.max(0.0) + (-m.abs()).exp().ln_1p()).sum();
                 let odds = sum + self.intercept;
+                let positive: f64 = self.inputs.iter().zip(raw).filter_map(|(input, &r)| input.positive(r)).sum();
                 sigmoid(odds + self.surplus * sigmoid(odds) * positive)
             }
             Rule::Mean => sum,
         }
+    }
+
+    /// What each input adds before any surplus.
+    fn weighted(&self, raw: &[f64]) -> impl Iterator<Item = f64> {
+        assert_eq!(raw.len(), self.inputs.len(), "one raw score for each input");
+        self.inputs.iter().zip(raw).map(|(input, &r)| input.weight * input.squash.at(r))
+    }
+
+    /// Returns what each input adds to the log-odds of the score above the intercept (`mean`: to the score itself), in the
+    /// order of the inputs; none is negative. What the supervised margin adds where the regression is sure counts as that
+    /// model's.
+    ///
+    /// # Panics
+    /// Another number of scores than inputs.
+    pub fn parts(&self, raw: &[f64]) -> Vec<f64> {
+        let mut parts: Vec<f64> = self.weighted(raw).collect();
+        if self.rule == Rule::Logistic {
+            let sure = sigmoid(parts.iter().sum::<f64>() + self.intercept);
+            for (part, (input, &margin)) in parts.iter_mut().zip(self.inputs.iter().zip(raw)) {
+                *part += self.surplus * sure * input.positive(margin).unwrap_or(0.0);
+            }
+        }
+        parts
     }
 
     /// Says what speaks for an anomaly where the profile has nothing to say.
@@ -351,7 +381,7 @@ pub fn time_column(name: &str, micros: &[i64]) -> anyhow::Result<Column> {
 
 impl Stage for Fusion {
     fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
-        let traces = Traces::read(cx.input("sessions")?)?;
+        let traces = cx.in_pool(|| Traces::read_some(cx.input("sessions")?, None))??;
         let labels = read_labels(cx.input("labels")?, &traces.ids)?;
         let split = read_split(cx.input("split")?, &traces.ids)?;
         let types = cx.optional("types").map(read_types).transpose()?.unwrap_or_default();
@@ -425,13 +455,13 @@ impl Stage for Fusion {
 }
 
 /// The scores of a model directory for exactly these sessions; `None` where there is no directory or no model.
-fn table(directory: Option<&Path>, traces: &Traces) -> anyhow::Result<Option<(ScoreTable, Value)>> {
+fn table(directory: Option<&Path>, columns: &[&str], traces: &Traces) -> anyhow::Result<Option<(ScoreTable, Value)>> {
     let Some(directory) = directory else { return Ok(None) };
     let card: Value = read_json(&directory.join("card.json"))?;
     if card["trained"] != true {
         return Ok(None);
     }
-    let table = ScoreTable::read(&directory.join("scores.parquet"))?;
+    let table = ScoreTable::read(&directory.join("scores.parquet"), columns)?;
     ensure!(table.ids == traces.ids, "{} scored other sessions than the sessions table has", directory.display());
     Ok(Some((table, card)))
 }
@@ -454,7 +484,7 @@ impl Fusion {
     }
 
     fn lgbm(&self, directory: Option<&Path>, traces: &Traces) -> Read<Vec<f64>> {
-        let Some((table, _)) = table(directory, traces)? else { return Ok(None) };
+        let Some((table, _)) = table(directory, &["raw", "p", "raw_oof", "raw_lto"], traces)? else { return Ok(None) };
         let squash = Squash::Margin { scale: self.0.margin_scale };
         let member = Member {
             name: "lgbm",
@@ -468,7 +498,7 @@ impl Fusion {
     }
 
     fn ae(&self, directory: Option<&Path>, traces: &Traces) -> Read<(Vec<f64>, Vec<f64>)> {
-        let Some((table, _)) = table(directory, traces)? else { return Ok(None) };
+        let Some((table, _)) = table(directory, &["error", "z", "bounded"], traces)? else { return Ok(None) };
         let directory = directory.context("a table has a directory")?;
         let scaler: crate::autoencoder::Scaler = read_json(&directory.join("scaler.json"))?;
         let raw = complete(&table, "error")?;
@@ -478,7 +508,9 @@ impl Fusion {
     }
 
     fn profile(&self, directory: Option<&Path>, traces: &Traces) -> Read<(Vec<f64>, Vec<String>)> {
-        let Some((table, _)) = table(directory, traces)? else { return Ok(None) };
+        let Some((table, _)) = table(directory, &["distance", "bounded", "distance_oof", "reason"], traces)? else {
+            return Ok(None);
+        };
         let directory = directory.context("a table has a directory")?;
         let oof = complete(&table, "distance_oof")?;
         let (squash, conformal) = self.bounds(crate::profile::reference(directory)?, self.0.profile_scale);

@@ -23,14 +23,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexMap;
 use logweir_engine::stage::{ParamError, Params, Slot, Stage, StageContext, StageKind, make, schema_of};
-use polars::prelude::{DataFrame, DataType, Int64Type, UInt32Type, UInt64Type};
+use polars::prelude::{DataFrame, Int64Type, UInt64Type};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::support::table::{lists, read_parquet};
 use crate::support::time::rfc3339;
+use crate::support::traces::{Traces, Wanted};
 use crate::templates::{Template, read_templates};
 pub use lines::LineLabels;
 use lines::{Labelled, Said};
@@ -138,7 +139,7 @@ impl LabelParams {
 
         let mut known = Known::default();
         // Where each label stands: only to name the other one of two that contradict each other.
-        let mut lines: IndexMap<String, (u64, Option<bool>)> = IndexMap::new();
+        let mut lines: Vec<u64> = Vec::new();
         let mut record = csv::StringRecord::new();
         while reader.read_record(&mut record).with_context(context)? {
             let line = record.position().map_or(0, csv::Position::line);
@@ -149,18 +150,19 @@ impl LabelParams {
             if meaning.is_none() && !text.is_empty() {
                 *known.odd.entry(text.to_owned()).or_default() += 1;
             }
-            match lines.get(key) {
-                Some(&(before, said)) if said != meaning => bail!(
-                    "{} line {line}: session `{key}` is labelled `{text}`, but otherwise in line {before}",
-                    path.display()
+            match known.labels.get_index_of(key) {
+                Some(at) if known.labels[at] != meaning => bail!(
+                    "{} line {line}: session `{key}` is labelled `{text}`, but otherwise in line {}",
+                    path.display(),
+                    lines[at]
                 ),
                 Some(_) => {}
                 None => {
-                    lines.insert(key.to_owned(), (line, meaning));
+                    known.labels.insert(key.to_owned(), meaning);
+                    lines.push(line);
                 }
             }
         }
-        known.labels = lines.into_iter().map(|(key, (_, meaning))| (key, meaning)).collect();
         Ok(known)
     }
 
@@ -180,7 +182,11 @@ impl Known {
     /// Returns what is said of a session: of its own id, else of the key that it was cut of by time (`KEY@20081109T203500Z`),
     /// so that all sessions of a key have its label.
     pub fn of(&self, id: &str) -> Option<&Option<bool>> {
-        self.labels.get(id).or_else(|| self.labels.get(key_of(id)?))
+        Some(&self.labels[self.place_of(id)?])
+    }
+
+    fn place_of(&self, id: &str) -> Option<usize> {
+        self.labels.get_index_of(id).or_else(|| self.labels.get_index_of(key_of(id)?))
     }
 }
 
@@ -209,19 +215,17 @@ impl From<LabelParams> for Label {
 
 impl Stage for Label {
     fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
+        let path = cx.input("sessions")?;
+        let Traces { ids, starts: start, offsets, events, .. } =
+            cx.in_pool(|| Traces::read_some(path, Some(Wanted::Events)))??;
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
         let trace = cx.optional_output("events");
-        let mut columns = vec!["session_id", "start", "events"];
-        if trace.is_some() {
-            columns.push("gaps");
-        }
-        if trace.is_some() || self.params.lines.is_some() {
-            columns.push("lines");
-        }
-        let frame = read_parquet(cx.input("sessions")?, Some(&columns))?;
-        let ids: Vec<&str> = frame.column("session_id")?.str()?.iter().map(|s| s.unwrap_or_default()).collect();
-        let start: Vec<i64> =
-            frame.column("start")?.cast(&DataType::Int64)?.i64()?.iter().map(|t| t.unwrap_or_default()).collect();
-        let (offsets, events) = lists::<UInt32Type>(&frame, "events")?;
+        let more: &[&str] = match (trace.is_some(), self.params.lines.is_some()) {
+            (true, _) => &["gaps", "lines"],
+            (false, true) => &["lines"],
+            (false, false) => &[],
+        };
+        let frame = if more.is_empty() { DataFrame::empty() } else { read_parquet(path, Some(more))? };
         let templates = cx.optional("templates").map(read_templates).transpose()?;
 
         let known = cx.optional("labels").map(|path| self.params.read(path)).transpose()?;
@@ -280,7 +284,7 @@ impl Stage for Label {
         }
         if let Some(path) = trace {
             let templates = templates.context("the trace `events` needs the input slot `templates`")?;
-            write_trace(path, &frame, &ids, &start, &templates)?;
+            write_trace(path, &frame, (&offsets, &events), &ids, &start, &templates)?;
         }
         Ok(())
     }
@@ -310,12 +314,15 @@ fn warn(cx: &StageContext<'_>, known: &Known, ids: &[&str], lines: bool) {
     for (label, count) in &known.odd {
         cx.warn(format!("label `{label}` ({count} sessions) is neither normal nor anomalous: it counts as unknown"));
     }
-    let here = ids.iter().filter(|id| known.of(id).is_some()).count();
-    let mut used: IndexSet<&str> = IndexSet::with_capacity(ids.len());
+    let mut used = vec![false; known.labels.len()];
+    let mut here = 0;
     for id in ids {
-        used.extend(if known.labels.contains_key(*id) { Some(*id) } else { key_of(id) });
+        if let Some(at) = known.place_of(id) {
+            used[at] = true;
+            here += 1;
+        }
     }
-    let absent = known.labels.keys().filter(|key| !used.contains(key.as_str())).count();
+    let absent = used.iter().filter(|used| !**used).count();
     if absent > 0 {
         cx.warn(format!("{absent} of {} labels are for sessions that the log does not have", known.labels.len()));
     }
@@ -328,13 +335,18 @@ fn write_labels(path: &Path, ids: &[&str], labels: &[Option<bool>], start: &[i64
     let context = || format!("cannot write {}", path.display());
     let mut out = csv::Writer::from_path(path).with_context(context)?;
     out.write_record(["session_id", "label", "timestamp"]).with_context(context)?;
+    let (mut last, mut time) = (None, String::new());
     for ((id, label), start) in ids.iter().zip(labels).zip(start) {
         let label = match label {
             Some(true) => "1",
             Some(false) => "0",
             None => "",
         };
-        out.write_record([id, label, &rfc3339(*start)]).with_context(context)?;
+        // Sessions are in order of their starts, many of which are the same second.
+        if last != Some(*start) {
+            (last, time) = (Some(*start), rfc3339(*start));
+        }
+        out.write_record([id, label, &time]).with_context(context)?;
     }
     out.flush().with_context(context)
 }
@@ -353,11 +365,11 @@ fn write_types<'a>(path: &Path, types: impl Iterator<Item = (&'a str, &'a str)>)
 fn write_trace(
     path: &Path,
     frame: &DataFrame,
+    (offsets, events): (&[usize], &[u32]),
     ids: &[&str],
     start: &[i64],
     templates: &[Template],
 ) -> anyhow::Result<()> {
-    let (offsets, events) = lists::<UInt32Type>(frame, "events")?;
     let (_, gaps) = lists::<Int64Type>(frame, "gaps")?;
     let (_, lines) = lists::<UInt64Type>(frame, "lines")?;
     let mut order: Vec<(u64, u32, u32, i64)> = Vec::with_capacity(events.len());

@@ -21,11 +21,12 @@ use serde_json::json;
 
 use crate::featurize::{Features, Group};
 use crate::support::isotonic::Isotonic;
-use crate::support::learning::{Rows, nulls, numbers, read_json, write_json, write_scores};
+use crate::support::learning::{Rows, nulls, numbers, read_json, read_to_copy, write_json, write_scores};
+use crate::support::matrix::Matrix;
 use crate::support::metrics::{Confusion, average_precision, roc_auc, steps};
 use crate::support::provenance::Provenance;
-use crate::support::sparse::Csr;
-use crate::support::traces::{Fold, Templates, Traces, read_types};
+use crate::support::sparse::{Csr, Repeated};
+use crate::support::traces::{Fold, read_types};
 pub use contributions::Contributions;
 pub use mislabelled::forget_mislabelled;
 use train::Trained;
@@ -193,7 +194,7 @@ impl From<LightgbmParams> for Lightgbm {
 impl Stage for Lightgbm {
     fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
         let features = cx.input("features")?;
-        let rows = Rows::read(features, cx.input("labels")?, cx.input("split")?, &self.0.groups)?;
+        let rows = cx.in_pool(|| Rows::read(features, cx.input("labels")?, cx.input("split")?, &self.0.groups))??;
         let model = cx.output("model")?;
         let report = cx.output("report")?;
         let provenance = Provenance::of(cx, "lightgbm");
@@ -204,11 +205,11 @@ impl Stage for Lightgbm {
         let types = cx.optional("types").map(read_types).transpose()?.unwrap_or_default();
         let traces = match (cx.optional("sessions"), cx.optional("templates")) {
             (Some(sessions), Some(templates)) if self.0.censored_copies > 0 => {
-                Some((Traces::read(sessions)?, Templates::read(templates)?))
+                Some(cx.in_pool(|| read_to_copy(features, sessions, templates))??)
             }
             _ => None,
         };
-        let trained = train::train(cx, &self.0, features, &rows, &types, traces.as_ref())?;
+        let trained = train::train(cx, &self.0, features, &rows, &types, traces)?;
         write_trained(&self.0, &rows, &trained, model, report, &provenance)
     }
 }
@@ -225,7 +226,7 @@ fn untrainable(rows: &Rows) -> Option<String> {
 }
 
 fn training_card(rows: &Rows) -> serde_json::Value {
-    let train: Vec<usize> = (0..rows.ids.len()).filter(|&s| rows.split.folds[s] == Fold::Train).collect();
+    let train: Vec<usize> = (0..rows.ids().len()).filter(|&s| rows.split.folds[s] == Fold::Train).collect();
     json!({
         "rows": rows.of(Fold::Train).len(),
         "sessions": train.len(),
@@ -242,9 +243,9 @@ fn write_untrained(
     report: &Path,
     provenance: &Provenance,
 ) -> anyhow::Result<()> {
-    let n = rows.matrix.rows.len();
+    let n = rows.rows.len();
     let columns = ["raw", "p", "raw_oof", "raw_lto"].map(|name| nulls(name, n));
-    write_scores(&model.join("scores.parquet"), &rows.matrix, columns.to_vec())?;
+    write_scores(&model.join("scores.parquet"), &rows.origins, columns.to_vec())?;
     let card = json!({"trained": false, "why_not": why, "parameters": params, "training": training_card(rows)});
     write_json(&model.join("card.json"), &card)?;
     write_json(report, &json!({"trained": false, "why_not": why, "provenance": provenance}))
@@ -268,7 +269,7 @@ fn write_trained(
         numbers("raw_oof", &trained.raw_oof),
         numbers("raw_lto", &trained.raw_lto),
     ];
-    write_scores(&model.join("scores.parquet"), &rows.matrix, columns)?;
+    write_scores(&model.join("scores.parquet"), &rows.origins, columns)?;
     let mut importance: Vec<(usize, f64)> = trained.gains.iter().copied().enumerate().filter(|g| g.1 > 0.0).collect();
     importance.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     let importance: serde_json::Map<String, serde_json::Value> =
@@ -296,7 +297,7 @@ fn write_trained(
 /// Metrics of session scores on validation: ranking by the raw margin, the quality of `p` as a probability.
 fn validation_metrics(rows: &Rows, raw: &[f64], p: &[f64]) -> serde_json::Value {
     let (raw, p) = (rows.session_max(raw), rows.session_max(p));
-    let known: Vec<(usize, bool)> = (0..rows.ids.len())
+    let known: Vec<(usize, bool)> = (0..rows.ids().len())
         .filter(|&s| rows.split.folds[s] == Fold::Validation)
         .filter_map(|s| Some((s, rows.labels[s]?)))
         .collect();
@@ -359,15 +360,26 @@ impl Model {
         }))
     }
 
-    /// Returns the raw margin and the calibrated probability of each feature row (all columns of the matrix).
+    /// Returns the raw margin and the calibrated probability of each feature row (all columns of the features).
     ///
     /// # Errors
     /// The library fails.
     pub fn score(&self, rows: &Csr) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
-        let rows = rows.project(&self.keep, self.names.len());
-        let raw = train::margins(&self.booster, &rows)?;
-        let p = raw.iter().map(|&r| self.calibration.at(r)).collect();
-        Ok((raw, p))
+        self.scored(&Repeated::of_rows(&rows.project(&self.keep, self.names.len())))
+    }
+
+    /// As [`Model::score`], for a matrix. On the current rayon pool.
+    ///
+    /// # Errors
+    /// The library fails.
+    pub fn score_matrix(&self, matrix: &Matrix) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
+        self.scored(&matrix.project(&self.keep, self.names.len()))
+    }
+
+    fn scored(&self, rows: &Repeated) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
+        let raw = self.booster.margins(&rows.distinct)?;
+        let p: Vec<f64> = raw.iter().map(|&r| self.calibration.at(r)).collect();
+        Ok((rows.spread(&raw), rows.spread(&p)))
     }
 
     /// Names of the columns that the model knows, as contributions number them.
@@ -375,13 +387,14 @@ impl Model {
         &self.names
     }
 
-    /// Returns what each column adds to the margin of each feature row (all columns of the matrix), on the current rayon
-    /// pool. See [`Contributions`].
+    /// Returns what each column adds to the margin of some rows of a matrix, on the current rayon pool: of distinct rows, and which
+    /// of these each is. See [`Contributions`].
     ///
     /// # Errors
     /// The library fails.
-    pub fn contributions(&self, rows: &Csr) -> anyhow::Result<Contributions> {
-        Contributions::of(&self.text, &rows.project(&self.keep, self.names.len()))
+    pub fn contributions(&self, matrix: &Matrix, rows: &[usize]) -> anyhow::Result<(Contributions, Vec<u32>)> {
+        let some = matrix.project(&self.keep, self.names.len()).select(rows.iter().copied());
+        Ok((Contributions::of(&self.text, &some.distinct)?, some.of))
     }
 }
 

@@ -22,7 +22,8 @@ use serde_json::json;
 use crate::lightgbm::forget_mislabelled;
 use crate::support::conformal::{Conformal, quantile};
 use crate::support::learning::{nulls, numbers, read_json, write_json, write_scores};
-use crate::support::sparse::{Csr, Matrix};
+use crate::support::matrix::Origins;
+use crate::support::repeats::{Distinct, mix};
 use crate::support::traces::{Fold, Templates, Trace, Traces, read_labels, read_split};
 use difference::Names;
 pub use difference::{Deviation, Difference, Differences};
@@ -110,7 +111,7 @@ impl From<ProfileParams> for Profile {
 
 impl Stage for Profile {
     fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
-        let traces = Traces::read(cx.input("sessions")?)?;
+        let traces = cx.in_pool(|| Traces::read(cx.input("sessions")?))??;
         let templates = Templates::read(cx.input("templates")?)?;
         let mut labels = read_labels(cx.input("labels")?, &traces.ids)?;
         let split = read_split(cx.input("split")?, &traces.ids)?;
@@ -119,7 +120,7 @@ impl Stage for Profile {
         let of = |fold: Fold, label: Option<bool>| -> Vec<usize> {
             (0..traces.len()).filter(|&s| split.folds[s] == fold && labels[s] == label).collect()
         };
-        let whole = Matrix { session_ids: traces.ids.clone(), windows: vec![0; traces.len()], rows: Csr::new(0) };
+        let whole = Origins::of_sessions(traces.ids.clone());
         let Some(benign) = [Some(false), None].into_iter().find(|&label| !of(Fold::Train, label).is_empty()) else {
             let why = "no train session is labelled normal, and none is unlabelled";
             cx.warn(format!("the benign profile is not trained: {why}"));
@@ -232,17 +233,31 @@ struct Queries {
 impl Index {
     fn queries(&self, params: &ProfileParams, traces: &Traces, local: &[u32]) -> Queries {
         let horizon = traces.horizon().unwrap_or(0);
-        let mut seen: indexmap::IndexMap<(Counts, Option<i64>), u32> = indexmap::IndexMap::new();
-        let of = (0..traces.len())
+        // Sessions of equal events have equal counts: those are counted once.
+        let sequences = Distinct::of_slices(&traces.offsets, &traces.events);
+        let counted: Vec<Counts> =
+            sequences.first.iter().map(|&s| self.counts(&traces.trace(s, horizon), local)).collect();
+        let hashes: Vec<u64> = counted
+            .iter()
+            .map(|counts| counts.iter().fold(0, |all, &(t, n)| mix(all, u64::from(t) << 32 | u64::from(n))))
+            .collect();
+        let alike = Distinct::by(&hashes, |a, b| counted[a] == counted[b]);
+        let keys: Vec<(u32, Option<i64>)> = (0..traces.len())
             .map(|s| {
-                let trace = traces.trace(s, horizon);
-                let n = seen.len() as u32;
-                let key = (self.counts(&trace, local), self.silence(params, &trace));
-                *seen.entry(key).or_insert(n)
+                let counts = alike.groups[sequences.groups[s] as usize];
+                (counts, self.silence(params, &traces.trace(s, horizon)))
             })
             .collect();
-        let distinct = seen.into_keys().map(|(counts, silence)| self.query(counts, silence)).collect();
-        Queries { distinct, of }
+        let hashes: Vec<u64> = keys
+            .iter()
+            .map(|&(counts, silence)| mix(u64::from(counts), silence.map_or(u64::MAX, |s| s as u64)))
+            .collect();
+        let found = Distinct::by(&hashes, |a, b| keys[a] == keys[b]);
+        let query = |&s: &usize| {
+            let (counts, silence) = keys[s];
+            self.query(counted[alike.first[counts as usize]].clone(), silence)
+        };
+        Queries { distinct: found.first.iter().map(query).collect(), of: found.groups }
     }
 
     /// The least silence, in milliseconds, that a benign beginning must have had to match; `None` where beginnings do

@@ -72,7 +72,13 @@ impl Bundle {
             };
             ensure!(loaded, "the fusion uses the model `{}`, which is not there: restore its directory", input.name);
         }
-        Ok(Self { vectorizer: Vectorizer::read(&directories.features)?, lgbm, ae, profile, fusion })
+        let vectorizer = Vectorizer::read(&directories.features)?;
+        ensure!(
+            vectorizer.parameters.is_empty(),
+            "the features have the group `parameter`, and values of wildcards are not read from new logs yet: leave the \
+             group out of the featurize stage to score new logs"
+        );
+        Ok(Self { vectorizer, lgbm, ae, profile, fusion })
     }
 
     /// Texts of the templates that the features know: give them to the template miner, so that new logs get the same
@@ -97,17 +103,16 @@ impl Bundle {
     /// As [`Bundle::score`].
     pub fn score_traces(&self, traces: &Traces, templates: &Templates) -> anyhow::Result<DataFrame> {
         let matrix = self.vectorizer.transform(traces, templates)?;
-        let (_, session) = matrix.sessions();
-        let max = |values: &[f64]| session_max(&session, traces.len(), values);
+        let max = |values: &[f64]| matrix.origins.session_max(values);
         let lgbm = match &self.lgbm {
             Some(model) => {
-                let (raw, p) = model.score(&matrix.rows)?;
+                let (raw, p) = model.score_matrix(&matrix)?;
                 Some((max(&raw), max(&p)))
             }
             None => None,
         };
         let ae = self.ae.as_ref().map(|model| {
-            let scores = model.score(&matrix.rows);
+            let scores = model.score_matrix(&matrix);
             (max(&scores.error), max(&scores.z), max(&scores.bounded))
         });
         let profile = self.profile.as_ref().map(|model| model.score(traces, templates));
@@ -145,16 +150,6 @@ impl Bundle {
         all.extend(columns.into_columns());
         Ok(DataFrame::new_infer_height(all)?)
     }
-}
-
-/// The largest value of each session over its windows.
-fn session_max(session: &[usize], sessions: usize, values: &[f64]) -> Vec<f64> {
-    let mut out = vec![f64::NEG_INFINITY; sessions];
-    debug_assert_eq!(session.len(), values.len(), "one value for each row");
-    for (&s, &value) in session.iter().zip(values) {
-        out[s] = out[s].max(value);
-    }
-    out
 }
 
 #[cfg(test)]

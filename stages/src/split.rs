@@ -18,15 +18,16 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use logweir_engine::stage::{ParamError, Params, Slot, Stage, StageContext, StageKind, make, schema_of};
-use polars::prelude::{Column, DataFrame, NamedFrom, Series, UInt32Type};
+use polars::prelude::{Column, DataFrame, NamedFrom, Series};
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::support::table::{lists, read_parquet, write_parquet};
-use crate::support::traces::read_types;
+use crate::support::repeats::Distinct;
+use crate::support::table::write_parquet;
+use crate::support::traces::{Events, read_types};
 
 /// How many cross-fitting blocks the train sessions have.
 pub const BLOCKS: u32 = 5;
@@ -221,9 +222,8 @@ impl From<SplitParams> for Split {
 
 impl Stage for Split {
     fn run(&self, cx: &StageContext<'_>) -> anyhow::Result<()> {
-        let frame = read_parquet(cx.input("sessions")?, Some(&["session_id", "events"]))?;
-        let ids: Vec<&str> = frame.column("session_id")?.str()?.iter().map(|s| s.unwrap_or_default()).collect();
-        let (offsets, events) = lists::<UInt32Type>(&frame, "events")?;
+        let sessions = cx.in_pool(|| Events::read(cx.input("sessions")?))??;
+        let ids: Vec<&str> = sessions.ids.iter().map(String::as_str).collect();
         let labels = match cx.optional("labels") {
             Some(path) => read_labels(path, &ids)?,
             None => vec![None; ids.len()],
@@ -254,8 +254,10 @@ impl Stage for Split {
         for warning in warnings(&folds, &labels) {
             cx.warn(warning);
         }
-        let blocks = folds.iter().enumerate().map(|(row, fold)| match fold {
-            Fold::Train => block(&events[offsets[row]..offsets[row + 1]]),
+        let sequences = Distinct::of_slices(&sessions.offsets, &sessions.events);
+        let of_sequences: Vec<u32> = sequences.first.iter().map(|&row| block(sessions.of(row))).collect();
+        let blocks = folds.iter().zip(&sequences.groups).map(|(fold, &sequence)| match fold {
+            Fold::Train => of_sequences[sequence as usize],
             _ => 0,
         });
         let blocks: Vec<u32> = blocks.collect();
@@ -290,8 +292,10 @@ fn warnings(folds: &[Fold], labels: &[Option<bool>]) -> Vec<String> {
 fn read_labels(path: &Path, ids: &[&str]) -> anyhow::Result<Vec<Option<bool>>> {
     let context = || format!("cannot read labels {}", path.display());
     let mut labels = Vec::with_capacity(ids.len());
-    for (row, record) in csv::Reader::from_path(path).with_context(context)?.records().enumerate() {
-        let record = record.with_context(context)?;
+    let mut reader = csv::Reader::from_path(path).with_context(context)?;
+    let mut record = csv::StringRecord::new();
+    while reader.read_record(&mut record).with_context(context)? {
+        let row = labels.len();
         if ids.get(row).copied() != record.get(0) {
             bail!("{} row {}: session `{}` does not follow sessions.parquet", path.display(), row + 1, &record[0]);
         }

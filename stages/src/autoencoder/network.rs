@@ -55,6 +55,12 @@ impl Weights {
         input.iter().zip(&buffers.now).map(|(a, b)| f64::from(a - b).powi(2) / columns).collect()
     }
 
+    /// What becomes of a row.
+    pub(super) fn output<'b>(&self, input: &[f32], buffers: &'b mut Buffers) -> &'b [f32] {
+        self.reconstruct(input, buffers);
+        &buffers.now
+    }
+
     /// Leaves the reconstruction of a row in `buffers.now`.
     fn reconstruct(&self, input: &[f32], buffers: &mut Buffers) {
         buffers.now.clear();

@@ -3,7 +3,6 @@
 //! Initial weights, order and noise come from one seeded generator, not from the library's global one, so that stages
 //! that train at the same time cannot disturb each other.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use burn::module::{Module, Param};
@@ -17,16 +16,20 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::network::{Buffers, Layer, Weights};
-use super::{AutoencoderParams, Scaler, sessions_of};
+use super::subspace::{Fit, Subspace};
+use super::{AutoencoderParams, Input, Moments, Scaler, sessions_of};
 use crate::support::conformal::Conformal;
 use crate::support::learning::{Rows, censored_rows, cut_shares};
-use crate::support::sparse::Csr;
+use crate::support::repeats::Distinct;
+use crate::support::sparse::{Csr, Repeated};
 use crate::support::traces::{Fold, Templates, Traces};
 
 /// What training yields.
 pub(super) struct Trained {
     pub(super) weights: Weights,
     pub(super) scaler: Scaler,
+    /// What the network sees instead of the columns, if it does.
+    pub(super) svd: Option<Fit>,
     /// Error on benign validation after each epoch.
     pub(super) curve: Vec<f64>,
     /// Epoch of the weights kept, from 1.
@@ -88,34 +91,45 @@ pub struct Benign {
 
 impl Benign {
     /// Takes rows as they come.
-    pub fn new(rows: &Csr) -> Self {
-        let distinct = rows.distinct();
-        let mut counts = vec![0.0f64; distinct.first.len()];
-        for &group in &distinct.groups {
-            counts[group as usize] += 1.0;
-        }
-        Self { rows: rows.select(&distinct.first), weights: counts.iter().map(|n| 1.0 + n.ln()).collect() }
+    pub fn new(rows: &Repeated) -> Self {
+        Self { rows: rows.distinct.clone(), weights: rows.counts().iter().map(|n| 1.0 + n.ln()).collect() }
     }
 }
 
-fn rows_of(rows: &Rows, fold: Fold, benign: Option<bool>) -> Csr {
-    let selected: Vec<usize> = rows.of(fold).into_iter().filter(|&row| rows.label(row) == benign).collect();
-    rows.matrix.rows.select(&selected)
+fn rows_of(rows: &Rows, fold: Fold, benign: Option<bool>) -> Repeated {
+    rows.rows.select(rows.of(fold).into_iter().filter(|&row| rows.label(row) == benign))
 }
 
-/// Mean and standard deviation of each column over all rows, absent values being 0.
-pub fn scaler(params: &AutoencoderParams, rows: &Csr) -> Scaler {
+/// Mean and standard deviation of each column over all rows, absent values being 0; no deviation is less than `scale_floor`.
+pub fn scaler(params: &AutoencoderParams, rows: &Repeated) -> Scaler {
+    let (centre, mut scale) = moments(rows);
+    scale.iter_mut().for_each(|s| *s = s.max(params.scale_floor as f32));
+    let reference = Conformal::fit(&[0.0]).expect("one finite score");
+    Scaler { names: Vec::new(), centre, scale, clip: params.clip as f32, components: None, reference }
+}
+
+/// As [`scaler`], for how far rows reach along singular vectors. The floor is relative to the largest deviation: those of later
+/// vectors are small.
+fn scaler_of_components(params: &AutoencoderParams, rows: &Repeated) -> Scaler {
+    let (_, scale) = moments(rows);
+    let largest = f64::from(scale.iter().copied().fold(0.0, f32::max));
+    let scale_floor = if largest > 0.0 { params.scale_floor.min(1.0) * largest } else { 1.0 };
+    scaler(&AutoencoderParams { scale_floor, ..params.clone() }, rows)
+}
+
+/// Mean and standard deviation of each column.
+fn moments(rows: &Repeated) -> (Vec<f32>, Vec<f32>) {
     let n = rows.len().max(1) as f64;
-    let (mut sum, mut squares) = (vec![0.0; rows.columns], vec![0.0; rows.columns]);
-    for (&index, &value) in rows.indices.iter().zip(&rows.values) {
-        sum[index as usize] += f64::from(value);
-        squares[index as usize] += f64::from(value).powi(2);
+    let (mut sum, mut squares) = (vec![0.0; rows.columns()], vec![0.0; rows.columns()]);
+    for &row in &rows.of {
+        for (index, value) in rows.distinct.pairs(row as usize) {
+            sum[index as usize] += f64::from(value);
+            squares[index as usize] += f64::from(value).powi(2);
+        }
     }
     let centre: Vec<f32> = sum.iter().map(|s| (s / n) as f32).collect();
-    let deviation = |i: usize| (squares[i] / n - (sum[i] / n).powi(2)).max(0.0).sqrt();
-    let scale = (0..rows.columns).map(|i| deviation(i).max(params.scale_floor) as f32).collect();
-    let reference = Conformal::fit(&[0.0]).expect("one finite score");
-    Scaler { names: Vec::new(), centre, scale, clip: params.clip as f32, reference }
+    let deviation = |i: usize| (squares[i] / n - (sum[i] / n).powi(2)).max(0.0).sqrt() as f32;
+    (centre, (0..rows.columns()).map(deviation).collect())
 }
 
 /// He initialisation, drawn in a fixed order.
@@ -146,35 +160,48 @@ pub(super) fn train(
     features: &Path,
     rows: &Rows,
     benign: Option<bool>,
-    traces: Option<&(Traces, Templates)>,
+    traces: Option<(Traces, Templates)>,
 ) -> anyhow::Result<Trained> {
-    let mut all = rows_of(rows, Fold::Train, benign);
-    let scaler = scaler(params, &all);
+    let benign_rows = rows_of(rows, Fold::Train, benign);
+    let mut all = benign_rows.clone();
+    let mut scaler = scaler(params, &benign_rows);
     let mut copies = 0;
     if let Some((traces, templates)) = traces {
-        anyhow::ensure!(traces.ids == rows.ids, "the sessions table and the features hold different sessions");
-        let mut seen = BTreeSet::new();
+        anyhow::ensure!(traces.ids == rows.ids(), "the sessions table and the features hold different sessions");
+        let distinct = Distinct::of_slices(&traces.offsets, &traces.events);
+        let mut seen = vec![false; distinct.first.len()];
         let sessions: Vec<usize> = sessions_of(rows, Fold::Train, benign)
             .into_iter()
             .filter(|&s| !traces.censored[s])
-            .filter(|&s| seen.insert(&traces.events[traces.offsets[s]..traces.offsets[s + 1]]))
+            .filter(|&s| !std::mem::replace(&mut seen[distinct.groups[s] as usize], true))
             .collect();
-        let (columns, shares) = (rows.matrix.rows.columns, cut_shares(params.censored_copies));
+        let (columns, shares) = (rows.rows.columns(), cut_shares(params.censored_copies));
         let (cut, _) =
-            cx.in_pool(|| censored_rows(features, &rows.keep, columns, traces, templates, &sessions, &shares))??;
+            cx.in_pool(|| censored_rows(features, &rows.keep, columns, &traces, &templates, &sessions, &shares))??;
         copies = cut.len();
-        for row in 0..cut.len() {
-            all.push(cut.pairs(row));
-        }
+        all.append(&cut);
     }
-    let train = Benign::new(&all);
-    let validation = Benign::new(&rows_of(rows, Fold::Validation, benign));
+    let mut validation = rows_of(rows, Fold::Validation, benign);
+    let mut of_inputs = scaler.clone();
+    let svd = match params.input {
+        Input::Columns => None,
+        Input::Svd => {
+            let Benign { rows: distinct, weights } = Benign::new(&all);
+            let fit = Subspace::fit(&distinct, &weights, params.components as usize, params.seed)?;
+            let along = |rows: &Repeated| Repeated { distinct: fit.subspace.rows(&rows.distinct), of: rows.of.clone() };
+            of_inputs = scaler_of_components(params, &along(&benign_rows));
+            scaler.components = Some(Moments { centre: of_inputs.centre.clone(), scale: of_inputs.scale.clone() });
+            (all, validation) = (along(&all), along(&validation));
+            Some(fit)
+        }
+    };
+    let (train, validation) = (Benign::new(&all), Benign::new(&validation));
     let stop_on = if validation.weights.is_empty() { &train } else { &validation };
 
     let total = u64::from(params.epochs);
     let fitted = optimise(
         params,
-        &scaler,
+        &of_inputs,
         &train,
         stop_on,
         || cx.check_cancelled(),
@@ -183,7 +210,7 @@ pub(super) fn train(
         },
     )?;
     let Fitted { weights, curve, best } = fitted;
-    Ok(Trained { weights, scaler, curve, best, distinct: train.weights.len(), copies })
+    Ok(Trained { weights, scaler, svd, curve, best, distinct: train.weights.len(), copies })
 }
 
 /// What optimisation yields.

@@ -10,6 +10,8 @@ use rand::seq::index;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+use crate::support::repeats::{Distinct, mix};
+
 /// Sessions as counts of categories.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Counts {
@@ -63,11 +65,16 @@ impl Counts {
         self.offsets.len() - 1
     }
 
+    /// The categories of a session, and how often it has them.
+    fn of(&self, row: usize) -> &[(u32, f64)] {
+        &self.items[self.offsets[row]..self.offsets[row + 1]]
+    }
+
     /// Sums over some sessions, by category.
     pub(super) fn sums(&self, rows: impl IntoIterator<Item = usize>) -> Vec<f64> {
         let mut sums = vec![0.0; self.categories];
         for row in rows {
-            for &(category, count) in &self.items[self.offsets[row]..self.offsets[row + 1]] {
+            for &(category, count) in self.of(row) {
                 sums[category as usize] += count;
             }
         }
@@ -78,8 +85,7 @@ impl Counts {
     pub(super) fn sessions_with(&self, rows: impl IntoIterator<Item = usize>) -> Vec<u64> {
         let mut with = vec![0; self.categories];
         for row in rows {
-            let items = &self.items[self.offsets[row]..self.offsets[row + 1]];
-            items.iter().for_each(|&(category, _)| with[category as usize] += 1);
+            self.of(row).iter().for_each(|&(category, _)| with[category as usize] += 1);
         }
         with
     }
@@ -140,44 +146,100 @@ pub(super) struct Method {
     pub(super) seed: u64,
 }
 
-/// Holds the first `reference` sessions, which are in order of time, against the others. Works on the rayon pool it is called from.
-pub(super) fn shift(counts: &Counts, reference: usize, method: Method) -> Shift {
-    let (all, new) = (counts.len(), counts.len() - reference);
-    let (a, b) = (counts.sums(0..reference), counts.sums(reference..all));
-    let whole: Vec<f64> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
-    let observed = divergence(&a, &b);
-    let moved =
-        |a: &[f64], b: &[f64]| -> Vec<f64> { shares(a).iter().zip(shares(b)).map(|(a, b)| (a - b).abs()).collect() };
-    let far = moved(&a, &b);
-    // Sums differ in the last digits by the order they were made in.
-    let reaches = |value: f64, bound: f64| value >= bound - 1e-12;
-    let smaller = reference.min(new);
+/// Holds the first `reference` sessions, which are in order of time, against the others, by several counts of the same sessions.
+/// Works on the rayon pool it is called from.
+///
+/// # Panics
+/// The counts are of different numbers of sessions.
+pub(super) fn shifts(all: &[&Counts], reference: usize, method: Method) -> Vec<Shift> {
+    let Some(sessions) = all.first().map(|counts| counts.len()) else { return Vec::new() };
+    assert!(all.iter().all(|counts| counts.len() == sessions), "counts of the same sessions");
+    let compared: Vec<Compared> = all.iter().map(|counts| Compared::of(counts, reference)).collect();
+    let smaller = reference.min(sessions - reference);
+    // The sessions that are drawn are the same for all counts.
     let one = |permutation: u32| {
         let mut rng = ChaCha8Rng::seed_from_u64(method.seed);
         rng.set_stream(u64::from(permutation) + 1);
-        let some = counts.sums(index::sample(&mut rng, all, smaller));
-        let rest: Vec<f64> = whole.iter().zip(&some).map(|(whole, some)| (whole - some).max(0.0)).collect();
-        let far_here: Vec<u32> =
-            moved(&some, &rest).iter().zip(&far).map(|(&here, &far)| u32::from(reaches(here, far))).collect();
-        (divergence(&some, &rest), far_here)
+        let drawn = index::sample(&mut rng, sessions, smaller);
+        compared.iter().map(|compared| compared.permuted(&drawn)).collect::<Vec<_>>()
     };
-    let permuted: Vec<(f64, Vec<u32>)> = (0..method.permutations).into_par_iter().map(one).collect();
-    let mut exceeded = vec![0u32; counts.categories];
-    for (_, far_here) in &permuted {
-        exceeded.iter_mut().zip(far_here).for_each(|(sum, here)| *sum += here);
+    let permuted: Vec<Vec<(f64, Vec<bool>)>> = (0..method.permutations).into_par_iter().map(one).collect();
+    let of =
+        |(i, compared): (usize, &Compared<'_>)| compared.shift(permuted.iter().map(|all| &all[i]), reference, method);
+    compared.iter().enumerate().map(of).collect()
+}
+
+/// Counts of two groups.
+struct Compared<'a> {
+    counts: &'a Counts,
+    /// Sessions of equal counts.
+    alike: Distinct,
+    /// Sums of the reference, of the new sessions, of all.
+    sums: [Vec<f64>; 3],
+    /// How far the share of each category moved.
+    far: Vec<f64>,
+}
+
+/// Sums differ in the last digits by the order they were made in.
+fn reaches(value: f64, bound: f64) -> bool {
+    value >= bound - 1e-12
+}
+
+fn moved(a: &[f64], b: &[f64]) -> Vec<f64> {
+    shares(a).iter().zip(shares(b)).map(|(a, b)| (a - b).abs()).collect()
+}
+
+impl<'a> Compared<'a> {
+    fn of(counts: &'a Counts, reference: usize) -> Self {
+        let (a, b) = (counts.sums(0..reference), counts.sums(reference..counts.len()));
+        let whole: Vec<f64> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
+        let word = |all: u64, &(category, count): &(u32, f64)| mix(mix(all, u64::from(category)), count.to_bits());
+        let hashes: Vec<u64> = (0..counts.len()).map(|row| counts.of(row).iter().fold(0, word)).collect();
+        let alike = Distinct::by(&hashes, |a, b| counts.of(a) == counts.of(b));
+        Self { counts, alike, far: moved(&a, &b), sums: [a, b, whole] }
     }
-    let p = |times: u32| (f64::from(times) + 1.0) / (f64::from(method.permutations) + 1.0);
-    let mut distances: Vec<f64> = permuted.into_iter().map(|(distance, _)| distance).collect();
-    distances.sort_unstable_by(f64::total_cmp);
-    let above = distances.iter().filter(|&&distance| reaches(distance, observed)).count() as u32;
-    let bound = ((1.0 - method.level) * distances.len() as f64).ceil() as usize;
-    Shift {
-        divergence: observed,
-        psi: stability_index(&a, &b),
-        chance: distances.get(bound.max(1) - 1).copied().unwrap_or(0.0),
-        p: p(above),
-        history: history(counts, reference, new, &a),
-        category_p: exceeded.into_iter().map(p).collect(),
+
+    /// How far drawn sessions are from the others, and which categories move at least as far as they did.
+    fn permuted(&self, drawn: &index::IndexVec) -> (f64, Vec<bool>) {
+        let mut times = vec![0u32; self.alike.first.len()];
+        drawn.iter().for_each(|row| times[self.alike.groups[row] as usize] += 1);
+        let mut some = vec![0.0; self.counts.categories];
+        for (&first, &times) in self.alike.first.iter().zip(&times).filter(|(_, times)| **times > 0) {
+            for &(category, count) in self.counts.of(first) {
+                some[category as usize] += f64::from(times) * count;
+            }
+        }
+        let rest: Vec<f64> = self.sums[2].iter().zip(&some).map(|(whole, some)| (whole - some).max(0.0)).collect();
+        let far_here = moved(&some, &rest).iter().zip(&self.far).map(|(&here, &far)| reaches(here, far)).collect();
+        (divergence(&some, &rest), far_here)
+    }
+
+    fn shift<'p>(
+        &self,
+        permuted: impl Iterator<Item = &'p (f64, Vec<bool>)>,
+        reference: usize,
+        method: Method,
+    ) -> Shift {
+        let [a, b, _] = &self.sums;
+        let observed = divergence(a, b);
+        let mut exceeded = vec![0u32; self.counts.categories];
+        let mut distances = Vec::with_capacity(method.permutations as usize);
+        for (distance, far_here) in permuted {
+            distances.push(*distance);
+            exceeded.iter_mut().zip(far_here).for_each(|(sum, here)| *sum += u32::from(*here));
+        }
+        let p = |times: u32| (f64::from(times) + 1.0) / (f64::from(method.permutations) + 1.0);
+        distances.sort_unstable_by(f64::total_cmp);
+        let above = distances.iter().filter(|&&distance| reaches(distance, observed)).count() as u32;
+        let bound = ((1.0 - method.level) * distances.len() as f64).ceil() as usize;
+        Shift {
+            divergence: observed,
+            psi: stability_index(a, b),
+            chance: distances.get(bound.max(1) - 1).copied().unwrap_or(0.0),
+            p: p(above),
+            history: history(self.counts, reference, self.counts.len() - reference, a),
+            category_p: exceeded.into_iter().map(p).collect(),
+        }
     }
 }
 
@@ -212,6 +274,22 @@ mod tests {
     use rand::Rng as _;
 
     const METHOD: Method = Method { permutations: 199, level: 0.05, seed: 1 };
+
+    fn shift(counts: &Counts, reference: usize, method: Method) -> Shift {
+        shifts(&[counts], reference, method).remove(0)
+    }
+
+    #[test]
+    fn several_counts_of_the_same_sessions_are_compared_as_each_alone() {
+        let mut rng = ChaCha8Rng::seed_from_u64(9);
+        let numbers: Vec<f64> = (0..90).map(|_| rng.random::<f64>()).collect();
+        let mut templates = Counts::over(5);
+        numbers.iter().for_each(|n| templates.push([((n * 3.0) as u32, 2.0), (4, (n * 9.0).floor())]));
+        let bins = Counts::of_numbers(&numbers);
+        let both = shifts(&[&templates, &bins], 60, METHOD);
+        assert_eq!(both, [shift(&templates, 60, METHOD), shift(&bins, 60, METHOD)]);
+        assert_eq!(shifts(&[], 60, METHOD), []);
+    }
 
     #[test]
     fn divergence_is_as_computed_by_hand() {

@@ -2,8 +2,8 @@
 //!
 //! A resample draws as many sessions as there are, with replacement, each with the scores of all models, so that
 //! differences between models are paired. Between two scores that some anomaly has, only the number of normal sessions
-//! matters to every metric here; such runs are merged into one cell before sampling, so a resample costs one random
-//! number and one count per session and model, and no sorting. Method: percentile interval (Efron & Tibshirani 1993,
+//! matters to every metric here; such runs are merged into one cell before sampling, and sessions with the same cells in all models
+//! are of one sort, so a resample costs one random number and one count per session, and no sorting. Method: percentile interval (Efron & Tibshirani 1993,
 //! chapter 13) with thresholds held fixed. Resample number b has a random stream of its own: results do not depend on
 //! threads.
 
@@ -11,6 +11,8 @@ use rand::Rng as _;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
+
+use crate::support::repeats::{Distinct, hash, mix};
 
 /// The metrics of one model on one set of sessions; a metric is absent where a class is.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -136,7 +138,8 @@ pub(crate) fn resample(
             cells.metrics(&counts, beta)
         })
         .collect();
-    // All models of a session side by side, each model's cells at an offset of its own.
+    // All models of a session side by side, each model's cells at an offset of its own. Most sessions have the same cells as
+    // others: a resample counts how often it draws each sort.
     let width = cells.len();
     let mut starts = vec![0usize];
     for cells in &cells {
@@ -147,6 +150,10 @@ pub(crate) fn resample(
         let start = u32::try_from(starts[m]).expect("fewer than 2^31 cells");
         cells.of.iter().enumerate().for_each(|(i, &cell)| table[i * width + m] = start + cell);
     }
+    let cells_of = |i: usize| &table[i * width..(i + 1) * width];
+    let hashes: Vec<u64> = (0..labels.len()).map(|i| mix(hash(cells_of(i)), weight(i).to_bits())).collect();
+    let alike = |a: usize, b: usize| cells_of(a) == cells_of(b) && weight(a).to_bits() == weight(b).to_bits();
+    let sorts = Distinct::by(&hashes, alike);
     let n = u32::try_from(labels.len()).expect("fewer than 2^32 sessions");
     let samples = if n == 0 || width == 0 {
         Vec::new()
@@ -154,15 +161,19 @@ pub(crate) fn resample(
         (0..resamples)
             .into_par_iter()
             .map_init(
-                || vec![0.0; starts[width]],
-                |counts, number| {
+                || (vec![0u32; sorts.first.len()], vec![0.0; starts[width]]),
+                |(drawn, counts), number| {
                     let mut random = ChaCha8Rng::seed_from_u64(seed);
                     random.set_stream(u64::from(number));
-                    counts.fill(0.0);
+                    drawn.fill(0);
                     for _ in 0..n {
                         let row = random.random_range(0..n) as usize;
-                        for &cell in &table[row * width..(row + 1) * width] {
-                            counts[cell as usize] += weight(row);
+                        drawn[sorts.groups[row] as usize] += 1;
+                    }
+                    counts.fill(0.0);
+                    for (&first, &times) in sorts.first.iter().zip(drawn.iter()) {
+                        for &cell in cells_of(first) {
+                            counts[cell as usize] += f64::from(times) * weight(first);
                         }
                     }
                     (0..width).map(|m| cells[m].metrics(&counts[starts[m]..starts[m + 1]], beta)).collect()

@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
-use polars::prelude::UInt32Type;
 use rayon::prelude::*;
 
 use crate::support::scoretable::{Fold, ScoreTable};
-use crate::support::table;
+use crate::support::traces::Events;
 
 /// A fingerprint of each session's event sequence, in the order of the score table: the first 128 bits of blake3.
 pub(crate) struct Sequences(Vec<u128>);
@@ -20,16 +19,13 @@ impl Sequences {
     /// # Errors
     /// The file cannot be read, or lacks a scored session.
     pub(crate) fn read(path: &Path, scores: &ScoreTable) -> anyhow::Result<Self> {
-        let frame = table::read_parquet(path, Some(&["session_id", "events"]))?;
-        let (offsets, events) =
-            table::lists::<UInt32Type>(&frame, "events").with_context(|| format!("in {}", path.display()))?;
-        let prints: Vec<u128> = offsets.par_windows(2).map(|pair| fingerprint(&events[pair[0]..pair[1]])).collect();
-        let ids = frame.column("session_id")?.str()?.clone();
-        let same_order = ids.len() == scores.len() && ids.iter().zip(&scores.ids).all(|(a, b)| a == Some(b.as_str()));
-        if same_order {
+        let sessions = Events::read(path)?;
+        let rows = 0..sessions.ids.len();
+        let prints: Vec<u128> = rows.into_par_iter().map(|row| fingerprint(sessions.of(row))).collect();
+        if sessions.ids == scores.ids {
             return Ok(Self(prints));
         }
-        let by_id: BTreeMap<&str, u128> = ids.iter().flatten().zip(prints.iter().copied()).collect();
+        let by_id: BTreeMap<&str, u128> = sessions.ids.iter().map(String::as_str).zip(prints).collect();
         let prints = scores.ids.iter().enumerate().map(|(row, id)| {
             let found = by_id.get(id.as_str()).copied();
             found.with_context(|| format!("session {id} (row {} of the scores) is not in {}", row + 1, path.display()))

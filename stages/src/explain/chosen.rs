@@ -11,8 +11,9 @@ use polars::prelude::{DataFrame, DataType, ParquetReader, SerReader as _, UInt32
 use serde::{Deserialize, Serialize};
 
 use crate::sessionize::FileStart;
+use crate::support::parquet::Table;
 use crate::support::table::{lists, present, read_parquet};
-use crate::support::traces::{Traces, strings};
+use crate::support::traces::{Traces, Wanted, strings};
 
 /// Sessions read at a time.
 const SLICE: usize = 1 << 16;
@@ -64,18 +65,29 @@ impl Chosen {
         let mut chosen = Self::default();
         chosen.traces.offsets.push(0);
         let mut horizon = None;
-        slices(path, &Self::columns(path)?, |first, frame| {
-            let place = || format!("{} is not a sessions table", path.display());
-            let traces = Traces::from_frame(frame).with_context(place)?;
-            let lines = lines(path, frame)?;
+        let place = || format!("{} is not a sessions table", path.display());
+        let mut take = |first: usize, traces: &Traces, lines: &[u64]| {
             horizon = horizon.max(traces.horizon());
-            for row in 0..traces.len() {
-                if wanted(first + row) {
-                    chosen.push(&traces, row, &lines);
-                }
+            for row in (0..traces.len()).filter(|row| wanted(first + row)) {
+                chosen.push(traces, row, lines);
             }
-            Ok(())
-        })?;
+        };
+        let table = Table::open(path)?;
+        if table.is_own() {
+            let mut first = 0;
+            for group in 0..table.groups() {
+                let traces = Traces::of_group(&table, group, Some(Wanted::Gaps)).with_context(place)?;
+                let (_, lines) = table.read(group, table.column("lines")?)?.long_lists()?;
+                ensure!(lines.len() == traces.events.len(), "{}: lines and events differ in length", path.display());
+                take(first, &traces, &lines.iter().map(|&line| line as u64).collect::<Vec<_>>());
+                first += traces.len();
+            }
+        } else {
+            slices(path, &Self::columns(path)?, |first, frame| {
+                take(first, &Traces::from_frame(frame).with_context(place)?, &lines(path, frame)?);
+                Ok(())
+            })?;
+        }
         if chosen.traces.until.is_empty() {
             chosen.traces.until = vec![horizon.unwrap_or(0); chosen.traces.len()];
         }
@@ -121,6 +133,9 @@ impl Chosen {
         to.events.extend_from_slice(&from.events[events.clone()]);
         to.gaps.extend_from_slice(&from.gaps[events.clone()]);
         to.offsets.push(to.events.len());
+        if !from.values.is_empty() {
+            to.values.push(from.values.of(row));
+        }
         if !lines.is_empty() {
             self.lines.extend_from_slice(&lines[events]);
         }
@@ -159,6 +174,27 @@ impl Chosen {
 pub(super) fn events_of(path: &Path, ids: &BTreeSet<String>) -> anyhow::Result<BTreeMap<String, Vec<u32>>> {
     let mut found = BTreeMap::new();
     if ids.is_empty() {
+        return Ok(found);
+    }
+    let table = Table::open(path)?;
+    if table.is_own() {
+        for group in 0..table.groups() {
+            let (mut rows, mut row) = (Vec::new(), 0);
+            table.read(group, table.column("session_id")?)?.texts(|text| {
+                if let Some(id) = std::str::from_utf8(text).ok().and_then(|id| ids.get(id)) {
+                    rows.push((row, id));
+                }
+                row += 1;
+            })?;
+            if rows.is_empty() {
+                continue;
+            }
+            let (ends, events, dictionary) = table.read(group, table.column("events")?)?.lists()?;
+            for (row, id) in rows {
+                let span = if row == 0 { 0 } else { ends[row - 1] as usize }..ends[row] as usize;
+                found.insert(id.clone(), events[span].iter().map(|&event| dictionary[event as usize]).collect());
+            }
+        }
         return Ok(found);
     }
     slices(path, &["session_id", "events"], |_, frame| {

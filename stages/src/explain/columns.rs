@@ -49,6 +49,9 @@ impl Columns {
                 let locals = match group {
                     Group::Tfidf => vectorizer.terms[i].clone(),
                     Group::Hashing | Group::Numeric => Vec::new(),
+                    Group::Parameter => {
+                        vec![vectorizer.sources[vectorizer.parameters[i].source as usize].template]
+                    }
                     _ => vec![i as u32],
                 };
                 let texts: Vec<&str> =
@@ -69,6 +72,10 @@ impl Columns {
                     numbers: texts.iter().filter_map(|text| by_text.get(text).copied()).collect(),
                     lasting: if texts.is_empty() {
                         name.clone()
+                    } else if group == Group::Parameter {
+                        // Several columns are made of one template.
+                        let id = &vectorizer.event_ids[locals[0] as usize];
+                        name.replacen(&format!(" of {id} "), &format!(" of {} ", texts[0]), 1)
                     } else {
                         format!("{} {}", group.name(), texts.join("\n"))
                     },

@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::ensure;
+use rayon::prelude::*;
 
 use super::ExplainParams;
 use super::alert::{Contribution, Deviant, Explanation, Odd, OddLine, Residual, Shares};
 use super::chosen::{Chosen, Files};
 use super::columns::Columns;
-use super::decision::{parts, shares};
+use super::decision::shares;
 use super::odd::stand_out;
 use super::wording::{Known, Said};
 use crate::featurize::Features;
+use crate::featurize::parameters::read_stored;
 use crate::featurize::vectorizer::Vectorizer;
 use crate::profile::{Deviation, Difference, Differences};
-use crate::support::traces::Templates;
+use crate::support::traces::{Templates, Traces};
 use crate::{autoencoder, fusion, lightgbm, profile};
 
 /// Where the models are; those that are not there do not speak.
@@ -59,25 +60,50 @@ impl Raw {
 
 /// Models that explain sessions of a log.
 pub struct Explainer<'a> {
-    params: &'a ExplainParams,
-    templates: &'a Templates,
-    files: Files,
     vectorizer: Option<Vectorizer>,
-    columns: Columns,
+    features: Option<PathBuf>,
     lgbm: Option<lightgbm::Model>,
     ae: Option<autoencoder::Model>,
     profile: Option<profile::Model>,
+    teller: Teller<'a>,
+}
+
+/// Puts together what models say; unlike a booster it is for all threads.
+struct Teller<'a> {
+    params: &'a ExplainParams,
+    templates: &'a Templates,
+    files: Files,
+    columns: Columns,
     fusion: Option<fusion::Model>,
 }
 
-/// What the models that see features say of sessions, by session.
+/// What the models that see features say of sessions; sessions alike are heard once.
 #[derive(Default)]
-struct Spoken {
+pub struct Heard {
+    /// Raw scores by session; empty without such models.
     raw: Vec<Raw>,
     /// All contributions, largest first by size.
-    contributions: Vec<Vec<Contribution>>,
+    contributions: Shared<Contribution>,
     /// All residuals, largest first.
-    residuals: Vec<Vec<Residual>>,
+    residuals: Shared<Residual>,
+}
+
+/// Lists by session, of which many are equal.
+struct Shared<T> {
+    distinct: Vec<Vec<T>>,
+    of: Vec<u32>,
+}
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self { distinct: Vec::new(), of: Vec::new() }
+    }
+}
+
+impl<T> Shared<T> {
+    fn of(&self, session: usize) -> &[T] {
+        self.of.get(session).map_or(&[], |&distinct| &self.distinct[distinct as usize])
+    }
 }
 
 impl<'a> Explainer<'a> {
@@ -92,23 +118,21 @@ impl<'a> Explainer<'a> {
         params: &'a ExplainParams,
     ) -> anyhow::Result<Self> {
         let Directories { features, lgbm, ae, profile, fusion } = directories;
+        let fusion = fusion.as_deref().map(fusion::Model::load).transpose()?;
         let mut explainer = Self {
-            params,
-            templates,
-            files,
             vectorizer: None,
-            columns: Columns::default(),
+            features: features.clone(),
             lgbm: None,
             ae: None,
             profile: profile.as_deref().map(profile::Model::load).transpose()?.flatten(),
-            fusion: fusion.as_deref().map(fusion::Model::load).transpose()?,
+            teller: Teller { params, templates, files, columns: Columns::default(), fusion },
         };
         if let Some(directory) = features {
             let names = Features::read(directory)?;
             explainer.lgbm = lgbm.as_deref().map(|d| lightgbm::Model::load(d, &names)).transpose()?.flatten();
             explainer.ae = ae.as_deref().map(|d| autoencoder::Model::load(d, &names)).transpose()?.flatten();
             let vectorizer = Vectorizer::read(directory)?;
-            explainer.columns = Columns::new(&vectorizer, templates);
+            explainer.teller.columns = Columns::new(&vectorizer, templates);
             explainer.vectorizer = Some(vectorizer);
         }
         Ok(explainer)
@@ -116,61 +140,85 @@ impl<'a> Explainer<'a> {
 
     /// The fused score of raw ones; `None` without a fusion, or if it uses a model that is not there.
     pub fn fused(&self, raw: &Raw) -> Option<f64> {
-        let fusion = self.fusion.as_ref()?;
+        let fusion = self.teller.fusion.as_ref()?;
         Some(fusion.score(&raw.inputs(fusion)?))
     }
 
     /// How sessions differ from their nearest benign ones; `None` without a profile. On the current rayon pool.
     pub fn differences(&self, sessions: &Chosen) -> Option<Differences> {
-        self.profile.as_ref().map(|profile| profile.differences(&sessions.traces, self.templates))
+        self.profile.as_ref().map(|profile| profile.differences(&sessions.traces, self.teller.templates))
     }
 
-    /// Explains sessions; their differences are those from number `first` on. `benign` has the events of nearest benign
-    /// sessions by id, as far as they are known. On the current rayon pool.
+    /// Explains sessions, of which `differences` are. `benign` has the events of nearest benign sessions by id, as far as they are
+    /// known. On the current rayon pool.
     ///
     /// # Errors
     /// An event has no template, or a library fails.
     pub fn explain(
         &self,
         sessions: &Chosen,
-        differences: Option<(&Differences, usize)>,
+        differences: Option<&Differences>,
         benign: &BTreeMap<String, Vec<u32>>,
     ) -> anyhow::Result<Vec<(Raw, Explanation)>> {
-        let mut spoken = self.spoken(sessions)?;
+        Ok(self.tell(sessions, 0, &self.hear(sessions)?, differences, benign))
+    }
+
+    /// Explains the sessions from number `first` on; what is `heard` of the models, and differences, are those of all. `benign` has
+    /// the events of nearest benign sessions by id, as far as they are known. On the current rayon pool.
+    pub fn tell(
+        &self,
+        sessions: &Chosen,
+        first: usize,
+        heard: &Heard,
+        differences: Option<&Differences>,
+        benign: &BTreeMap<String, Vec<u32>>,
+    ) -> Vec<(Raw, Explanation)> {
+        let teller = &self.teller;
         let explain = |row: usize| {
-            let difference = differences.map(|(all, first)| all.of(first + row));
-            let raw = Raw { profile: difference.map(|d| d.distance), ..spoken.raw[row] };
-            let contributions = std::mem::take(&mut spoken.contributions[row]);
-            let residuals = std::mem::take(&mut spoken.residuals[row]);
+            let difference = differences.map(|all| all.of(first + row));
+            let raw = heard.raw.get(first + row).copied().unwrap_or_default();
+            let raw = Raw { profile: difference.map(|d| d.distance), ..raw };
+            let (contributions, residuals) = (heard.contributions.of(first + row), heard.residuals.of(first + row));
             let near = difference.and_then(|d| {
                 let events = benign.get(d.nearest.as_ref()?)?;
                 events.get(..d.events)
             });
-            let mut explanation = self.together(sessions, row, &raw, difference, near, &contributions, &residuals);
-            explanation.contributions = first_of(contributions, self.params.contributions);
-            explanation.residuals = first_of(residuals, self.params.residuals);
+            let mut explanation = teller.together(sessions, row, &raw, difference, near, contributions, residuals);
+            explanation.contributions = first_of(contributions, teller.params.contributions);
+            explanation.residuals = first_of(residuals, teller.params.residuals);
             (raw, explanation)
         };
-        Ok((0..sessions.len()).map(explain).collect())
+        (0..sessions.len()).into_par_iter().map(explain).collect()
     }
 
-    /// What the models that see features say of sessions.
-    fn spoken(&self, sessions: &Chosen) -> anyhow::Result<Spoken> {
+    /// Hears what the models that see features say of sessions. On the current rayon pool.
+    ///
+    /// # Errors
+    /// An event has no template, or a library fails.
+    pub fn hear(&self, sessions: &Chosen) -> anyhow::Result<Heard> {
         let n = sessions.len();
-        let mut spoken =
-            Spoken { raw: vec![Raw::default(); n], contributions: vec![Vec::new(); n], residuals: vec![Vec::new(); n] };
+        let mut heard = Heard::default();
         let Some(vectorizer) = self.vectorizer.as_ref().filter(|_| self.lgbm.is_some() || self.ae.is_some()) else {
-            return Ok(spoken);
+            return Ok(heard);
         };
-        let matrix = vectorizer.transform(&sessions.traces, self.templates)?;
-        let (ids, session) = matrix.sessions();
-        ensure!(ids == sessions.traces.ids, "a session has no features");
+        heard.raw = vec![Raw::default(); n];
+        let stored = match &self.features {
+            Some(directory) if !vectorizer.parameters.is_empty() => read_stored(directory, &sessions.traces.ids)?,
+            _ => None,
+        };
+        let matrix = match stored {
+            Some(values) => {
+                vectorizer.transform(&Traces { values, ..sessions.traces.clone() }, self.teller.templates)?
+            }
+            None => vectorizer.transform(&sessions.traces, self.teller.templates)?,
+        };
+        let session = &matrix.origins.session;
         if let Some(model) = &self.lgbm {
-            let margins = model.score(&matrix.rows)?.0;
-            let loudest = loudest(&session, n, &margins);
-            let added = model.contributions(&matrix.rows.select(&loudest))?;
-            for (row, added) in added.rows.into_iter().enumerate() {
-                spoken.raw[row].lgbm = Some(margins[loudest[row]]);
+            let margins = model.score_matrix(&matrix)?.0;
+            let loudest = loudest(session, n, &margins);
+            heard.raw.iter_mut().zip(&loudest).for_each(|(raw, &row)| raw.lgbm = Some(margins[row]));
+            let (added, of) = model.contributions(&matrix, &loudest)?;
+            let named = |added: Vec<(u32, f32, f64)>| {
                 let named = added.into_iter().map(|(column, value, contribution)| {
                     let feature = model.names()[column as usize].clone();
                     Contribution { feature, value: f64::from(value), contribution }
@@ -178,30 +226,35 @@ impl<'a> Explainer<'a> {
                 let mut all: Vec<Contribution> = named.collect();
                 // Of equal ones that of the first column stays first.
                 all.sort_by(|a, b| b.contribution.abs().total_cmp(&a.contribution.abs()));
-                spoken.contributions[row] = all;
-            }
+                all
+            };
+            heard.contributions = Shared { distinct: added.rows.into_iter().map(named).collect(), of };
         }
         if let Some(model) = &self.ae {
-            let errors = model.score(&matrix.rows).error;
-            let loudest = loudest(&session, n, &errors);
-            for (row, parts) in model.residuals(&matrix.rows.select(&loudest)).into_iter().enumerate() {
-                spoken.raw[row].ae = Some(errors[loudest[row]]);
+            let errors = model.score_matrix(&matrix).error;
+            let loudest = loudest(session, n, &errors);
+            heard.raw.iter_mut().zip(&loudest).for_each(|(raw, &row)| raw.ae = Some(errors[row]));
+            let (parts, of) = model.residuals_of_matrix(&matrix, &loudest);
+            let named = |parts: Vec<f64>| {
                 let parts = parts.into_iter().zip(model.names()).filter(|(residual, _)| *residual > 0.0);
                 let mut all: Vec<Residual> =
                     parts.map(|(residual, name)| Residual { feature: name.clone(), residual }).collect();
                 all.sort_by(|a, b| b.residual.total_cmp(&a.residual));
-                spoken.residuals[row] = all;
-            }
+                all
+            };
+            heard.residuals = Shared { distinct: parts.into_iter().map(named).collect(), of };
         }
-        Ok(spoken)
+        Ok(heard)
     }
+}
 
+impl Teller<'_> {
     /// Each model's part in the decision.
     fn shares(&self, raw: &Raw) -> Shares {
         let Some((fusion, scores)) = self.fusion.as_ref().and_then(|f| Some((f, raw.inputs(f)?))) else {
             return Shares::default();
         };
-        let shares = shares(&parts(fusion, &scores));
+        let shares = shares(&fusion.parts(&scores));
         let of = |name: &str| fusion.inputs.iter().position(|input| input.name == name).map(|at| shares[at]);
         Shares { lgbm: of("lgbm"), ae: of("ae"), profile: of("profile") }
     }
@@ -262,9 +315,10 @@ impl<'a> Explainer<'a> {
 }
 
 /// The row of each session with the largest value, the first of equal ones.
-fn loudest(session: &[usize], sessions: usize, values: &[f64]) -> Vec<usize> {
+fn loudest(session: &[u32], sessions: usize, values: &[f64]) -> Vec<usize> {
     let mut rows = vec![None::<usize>; sessions];
     for (row, &s) in session.iter().enumerate() {
+        let s = s as usize;
         if rows[s].is_none_or(|known| values[row] > values[known]) {
             rows[s] = Some(row);
         }
@@ -272,7 +326,6 @@ fn loudest(session: &[usize], sessions: usize, values: &[f64]) -> Vec<usize> {
     rows.into_iter().map(|row| row.expect("every session has a row")).collect()
 }
 
-fn first_of<T>(mut all: Vec<T>, most: usize) -> Vec<T> {
-    all.truncate(most);
-    all
+fn first_of<T: Clone>(all: &[T], most: usize) -> Vec<T> {
+    all[..all.len().min(most)].to_vec()
 }

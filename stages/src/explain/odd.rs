@@ -132,7 +132,7 @@ mod tests {
 
     fn odd(events: &[u32], benign: Option<&[u32]>, difference: &Difference) -> Vec<(usize, Odd)> {
         let gaps = vec![0; events.len()];
-        let trace = Trace { events, gaps: &gaps, censored: false, silence: 0 };
+        let trace = Trace { events, gaps: &gaps, censored: false, silence: 0, values: &[] };
         let known = Known {
             id: "a",
             difference: Some(difference),

@@ -9,16 +9,54 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::parameters::{self, Column, Source};
 use super::{FeaturizeParams, Group, Numeric, Scaling, TextVectorizer};
 use crate::support::conformal::quantile;
-use crate::support::sparse::{Csr, Matrix};
-use crate::support::traces::{Templates, Trace, Traces};
+use crate::support::matrix::{Matrix, Origins};
+use crate::support::repeats::{Distinct, hash};
+use crate::support::sparse::{Csr, Repeated};
+use crate::support::traces::{Templates, Trace, Traces, Value};
 
 /// Number of a template that did not occur in train.
 const UNSEEN: u32 = u32::MAX;
 
-/// Sessions worked on by one task.
+/// Rows worked on by one task.
 const CHUNK: usize = 4096;
+
+/// The rows of sessions: what part of which session each is, and which of them have equal events.
+struct Parts {
+    /// Session, first event in it, end.
+    of: Vec<(u32, u32, u32)>,
+    /// Rows of equal events.
+    distinct: Distinct,
+}
+
+impl Parts {
+    fn of(vectorizer: &Vectorizer, traces: &Traces, sessions: impl Iterator<Item = usize>) -> Self {
+        let mut of = Vec::new();
+        for session in sessions {
+            let n = traces.offsets[session + 1] - traces.offsets[session];
+            let windows = vectorizer.windows(n).into_iter();
+            of.extend(windows.map(|(from, to)| (session as u32, from as u32, to as u32)));
+        }
+        let mut parts = Self { of, distinct: Distinct::default() };
+        let events = |row: usize| parts.events(traces, row);
+        let hashes: Vec<u64> = (0..parts.of.len()).into_par_iter().map(|row| hash(events(row))).collect();
+        parts.distinct = Distinct::by(&hashes, |a, b| events(a) == events(b));
+        parts
+    }
+
+    fn events<'a>(&self, traces: &'a Traces, row: usize) -> &'a [u32] {
+        let (session, from, to) = self.of[row];
+        let start = traces.offsets[session as usize];
+        &traces.events[start + from as usize..start + to as usize]
+    }
+
+    fn trace<'a>(&self, traces: &'a Traces, horizon: i64, row: usize) -> Trace<'a> {
+        let (session, from, to) = self.of[row];
+        traces.trace(session as usize, horizon).part(from as usize, to as usize)
+    }
+}
 
 /// A fitted vectoriser.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +75,28 @@ pub struct Vectorizer {
     pub centre: Vec<f64>,
     /// Scale of each numeric column.
     pub scale: Vec<f64>,
+    /// Wildcards whose values make columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Source>,
+    /// What columns are made of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<Column>,
+}
+
+/// Returns the templates that occur in the given sessions, by number.
+///
+/// # Errors
+/// An event has no template.
+pub fn seen(traces: &Traces, templates: &Templates, sessions: &[usize]) -> anyhow::Result<Vec<usize>> {
+    let mut seen = vec![false; templates.len()];
+    for &row in sessions {
+        for &event in &traces.events[traces.offsets[row]..traces.offsets[row + 1]] {
+            *seen.get_mut(event as usize).with_context(|| {
+                format!("session `{}` has event {event}, but there are {} templates", traces.ids[row], templates.len())
+            })? = true;
+        }
+    }
+    Ok((0..templates.len()).filter(|&n| seen[n]).collect())
 }
 
 impl Vectorizer {
@@ -50,19 +110,7 @@ impl Vectorizer {
         templates: &Templates,
         train: &[usize],
     ) -> anyhow::Result<Self> {
-        let mut seen = vec![false; templates.len()];
-        for &row in train {
-            for &event in &traces.events[traces.offsets[row]..traces.offsets[row + 1]] {
-                *seen.get_mut(event as usize).with_context(|| {
-                    format!(
-                        "session `{}` has event {event}, but there are {} templates",
-                        traces.ids[row],
-                        templates.len()
-                    )
-                })? = true;
-            }
-        }
-        let numbers: Vec<usize> = (0..templates.len()).filter(|&n| seen[n]).collect();
+        let numbers = seen(traces, templates, train)?;
         let mut fitted = Self {
             params: params.clone(),
             templates: numbers.iter().map(|&n| templates.texts[n].clone()).collect(),
@@ -71,67 +119,76 @@ impl Vectorizer {
             idf: Vec::new(),
             centre: vec![0.0; params.numerics.len()],
             scale: vec![1.0; params.numerics.len()],
+            sources: Vec::new(),
+            parameters: Vec::new(),
         };
+        if params.groups.contains(&Group::Parameter) {
+            fitted.sources = parameters::sources(&params.parameters, &fitted.templates)?;
+            fitted.parameters = parameters::columns(&params.parameters, &fitted.sources);
+        }
         let bound = fitted.bind(templates);
         let horizon = traces.horizon().unwrap_or(0);
-        let has_text = matches!(params.vectorizer, TextVectorizer::Tfidf | TextVectorizer::Both);
-        let has_numerics = params.groups.contains(&Group::Numeric);
-        let chunks: Vec<Gathered> = train
-            .par_chunks(CHUNK)
-            .map(|rows| {
-                let mut document_counts = IndexMap::new();
-                let mut documents = 0;
-                let mut numerics = vec![Vec::new(); if has_numerics { params.numerics.len() } else { 0 }];
-                let mut scratch = Scratch::default();
-                for &row in rows {
-                    let trace = traces.trace(row, horizon);
-                    for (from, to) in fitted.windows(trace.events.len()) {
-                        let part = trace.part(from, to);
-                        bound.locals(part.events, &mut scratch);
-                        documents += 1;
-                        if has_text {
-                            scratch.count_terms(params.ngrams);
-                            for term in scratch.terms.keys().filter(|t| !t.contains(&UNSEEN)) {
-                                if let Some(count) = document_counts.get_mut(term) {
-                                    *count += 1;
-                                } else {
-                                    document_counts.insert(term.clone(), 1);
-                                }
-                            }
-                        }
-                        for (values, &column) in numerics.iter_mut().zip(&params.numerics) {
-                            values.push(numeric(column, &part, &scratch.locals, params.head as usize));
+        let parts = Parts::of(&fitted, traces, train.iter().copied());
+        let documents = parts.of.len();
+        let mut terms: Vec<(Vec<u32>, u64)> = Vec::new();
+        if matches!(params.vectorizer, TextVectorizer::Tfidf | TextVectorizer::Both) {
+            let times = parts.distinct.counts();
+            let count = |first: &[usize], times: &[u64]| {
+                let (mut counts, mut scratch) = (IndexMap::<Vec<u32>, u64>::new(), Scratch::default());
+                for (&row, &times) in first.iter().zip(times) {
+                    bound.locals(parts.events(traces, row), &mut scratch);
+                    scratch.count_terms(params.ngrams);
+                    for term in scratch.terms.keys().filter(|t| !t.contains(&UNSEEN)) {
+                        if let Some(count) = counts.get_mut(term) {
+                            *count += times;
+                        } else {
+                            counts.insert(term.clone(), times);
                         }
                     }
                 }
-                Gathered { document_counts, documents, numerics }
-            })
-            .collect();
-        let mut frequencies: IndexMap<Vec<u32>, u64> = IndexMap::new();
-        let mut documents = 0;
-        let mut columns = vec![Vec::new(); if has_numerics { params.numerics.len() } else { 0 }];
-        for chunk in chunks {
-            for (term, count) in chunk.document_counts {
+                counts
+            };
+            let chunks = parts.distinct.first.par_chunks(CHUNK).zip(times.par_chunks(CHUNK));
+            let counted: Vec<_> = chunks.map(|(first, times)| count(first, times)).collect();
+            let mut frequencies: IndexMap<Vec<u32>, u64> = IndexMap::new();
+            for (term, count) in counted.into_iter().flatten() {
                 *frequencies.entry(term).or_insert(0) += count;
             }
-            documents += chunk.documents;
-            for (all, part) in columns.iter_mut().zip(chunk.numerics) {
-                all.extend(part);
-            }
+            terms = frequencies.into_iter().filter(|(_, df)| *df >= u64::from(params.min_df)).collect();
+            terms.sort_by(|a, b| a.0.len().cmp(&b.0.len()).then_with(|| a.0.cmp(&b.0)));
         }
-        let mut terms: Vec<(Vec<u32>, u64)> =
-            frequencies.into_iter().filter(|(_, df)| *df >= u64::from(params.min_df)).collect();
-        terms.sort_by(|a, b| a.0.len().cmp(&b.0.len()).then_with(|| a.0.cmp(&b.0)));
+        let mut scales = Vec::new();
+        if params.groups.contains(&Group::Numeric) {
+            let known = bound.by_events(traces, &parts);
+            let scale = |(i, &column): (usize, &Numeric)| -> anyhow::Result<(f64, f64)> {
+                let value = |row: usize| match column.of_events() {
+                    true => known[parts.distinct.groups[row] as usize * params.numerics.len() + i],
+                    false => numeric(column, &parts.trace(traces, horizon, row), &[], params.head as usize),
+                };
+                let mut values: Vec<f64> = (0..documents).map(value).collect();
+                ensure!(values.iter().all(|v| v.is_finite()), "numeric column `{column:?}` is not finite in train");
+                Ok(centre_and_scale(&mut values, params.scaling))
+            };
+            scales = params.numerics.par_iter().enumerate().map(scale).collect::<anyhow::Result<_>>()?;
+        }
+        let scale_of = |column: &Column| -> (f64, f64) {
+            if column.made == parameters::Made::Hash {
+                return (0.0, 1.0);
+            }
+            // Of sessions that have a value: the others keep 0, which is the centre.
+            let value = |row| fitted.made(column, parts.trace(traces, horizon, row).values);
+            centre_and_scale(&mut (0..documents).filter_map(value).collect::<Vec<f64>>(), params.scaling)
+        };
+        let scales_of_parameters: Vec<(f64, f64)> = fitted.parameters.par_iter().map(scale_of).collect();
         // Smoothed as in scikit-learn: one imaginary document holds every term.
-        fitted.idf = terms.iter().map(|(_, df)| ((1.0 + documents as f64) / (1.0 + *df as f64)).ln() + 1.0).collect();
+        let idf = |df: u64| ((1.0 + documents as f64) / (1.0 + df as f64)).ln() + 1.0;
+        fitted.idf = terms.iter().map(|&(_, df)| idf(df)).collect();
         fitted.terms = terms.into_iter().map(|(term, _)| term).collect();
-        for (i, values) in columns.iter_mut().enumerate() {
-            ensure!(
-                values.iter().all(|v| v.is_finite()),
-                "numeric column `{:?}` is not finite in train",
-                params.numerics[i]
-            );
-            (fitted.centre[i], fitted.scale[i]) = centre_and_scale(values, params.scaling);
+        if !scales.is_empty() {
+            (fitted.centre, fitted.scale) = scales.into_iter().unzip();
+        }
+        for (column, scale) in fitted.parameters.iter_mut().zip(scales_of_parameters) {
+            (column.centre, column.scale) = scale;
         }
         Ok(fitted)
     }
@@ -170,7 +227,12 @@ impl Vectorizer {
         let mut groups = p.groups.clone();
         groups.sort_unstable();
         for group in groups {
-            layout.push((group, if group == Group::Numeric { p.numerics.len() } else { templates }));
+            let columns = match group {
+                Group::Numeric => p.numerics.len(),
+                Group::Parameter => self.parameters.len(),
+                _ => templates,
+            };
+            layout.push((group, columns));
         }
         layout
     }
@@ -194,12 +256,21 @@ impl Vectorizer {
                         .ok()
                         .and_then(|v| v.as_str().map(str::to_owned))
                         .expect("a unit variant is a string"),
+                    Group::Parameter => {
+                        parameters::name(&self.params.parameters, &self.sources, &self.event_ids, &self.parameters[i])
+                    }
                     _ => self.event_ids[i].clone(),
                 };
                 names.push((format!("{} {what}", group.name()), group));
             }
         }
         names
+    }
+
+    /// What a column of a wildcard is in a part with these values, not yet scaled.
+    fn made(&self, column: &Column, values: &[Value]) -> Option<f64> {
+        let of = self.sources[column.source as usize].of;
+        parameters::made(column, self.params.parameters[of as usize].buckets, values)
     }
 
     /// Ranges of events that make the rows of a session of `n` events.
@@ -228,8 +299,8 @@ impl Vectorizer {
         Bound { vectorizer: self, local, hashes, terms, starts }
     }
 
-    /// Turns sessions into feature rows, one a session or one a window. Works on the current rayon pool; the result
-    /// does not depend on its size.
+    /// Turns sessions into feature rows, one a session or one a window; what follows from events alone is found out once
+    /// for equal ones. Works on the current rayon pool; the result does not depend on its size.
     ///
     /// # Errors
     /// An event has no template, or a feature is not finite.
@@ -239,53 +310,48 @@ impl Vectorizer {
         }
         let bound = self.bind(templates);
         let horizon = traces.horizon().unwrap_or(0);
-        let columns = self.columns();
-        let chunks: Vec<Matrix> = (0..traces.len().div_ceil(CHUNK))
-            .into_par_iter()
-            .map(|chunk| {
-                let mut out = Matrix { rows: Csr::new(columns), ..Matrix::default() };
-                let mut scratch = Scratch::default();
-                let mut row = Vec::new();
-                for session in chunk * CHUNK..((chunk + 1) * CHUNK).min(traces.len()) {
-                    let trace = traces.trace(session, horizon);
-                    for (window, (from, to)) in self.windows(trace.events.len()).into_iter().enumerate() {
-                        bound.row(&trace.part(from, to), &mut scratch, &mut row);
-                        out.rows.push(row.iter().copied());
-                        out.session_ids.push(traces.ids[session].clone());
-                        out.windows.push(window as u32);
-                    }
+        let (columns, numerics) = (self.columns(), bound.numerics().len());
+        let own_columns = numerics + self.parameters.len();
+        let parts = Parts::of(self, traces, 0..traces.len());
+        let chunks: Vec<Csr> = parts
+            .distinct
+            .first
+            .par_chunks(CHUNK)
+            .map(|first| {
+                let mut rows = Csr::new(columns - own_columns);
+                let (mut scratch, mut row) = (Scratch::default(), Vec::new());
+                for &part in first {
+                    bound.shared_row(parts.events(traces, part), &mut scratch, &mut row);
+                    rows.push(row.iter().copied());
                 }
-                out
+                rows
             })
             .collect();
-        let mut matrix = Matrix { rows: Csr::new(columns), ..Matrix::default() };
-        let values = chunks.iter().map(|c| c.rows.values.len()).sum();
-        matrix.rows.indices.reserve(values);
-        matrix.rows.values.reserve(values);
-        for chunk in chunks {
-            let base = matrix.rows.indices.len();
-            matrix.rows.offsets.extend(chunk.rows.offsets[1..].iter().map(|o| base + o));
-            matrix.rows.indices.extend(chunk.rows.indices);
-            matrix.rows.values.extend(chunk.rows.values);
-            matrix.session_ids.extend(chunk.session_ids);
-            matrix.windows.extend(chunk.windows);
+        let mut distinct = Csr::new(columns - own_columns);
+        chunks.iter().for_each(|chunk| distinct.append(chunk));
+        let known = bound.by_events(traces, &parts);
+        let mut own = vec![0.0; parts.of.len() * own_columns];
+        if own_columns > 0 {
+            own.par_chunks_mut(own_columns).enumerate().for_each(|(row, own)| {
+                let trace = parts.trace(traces, horizon, row);
+                let known = &known[parts.distinct.groups[row] as usize * numerics..][..numerics];
+                bound.own_row(&trace, known, own);
+            });
         }
+        let mut origins = Origins { ids: traces.ids.clone(), ..Origins::default() };
+        for &(session, ..) in &parts.of {
+            let again = origins.session.last() == Some(&session);
+            origins.windows.push(if again { origins.windows[origins.windows.len() - 1] + 1 } else { 0 });
+            origins.session.push(session);
+        }
+        let matrix = Matrix { origins, shared: Repeated { distinct, of: parts.distinct.groups }, own, columns };
         let names = self.names();
-        matrix.rows.check_finite(|row, index| {
-            format!("feature `{}` of session `{}`", names[index as usize].0, matrix.session_ids[row])
-        })?;
-        Ok(matrix)
+        matrix
+            .check_finite(|row, index| {
+                format!("feature `{}` of session `{}`", names[index as usize].0, matrix.origins.id(row))
+            })
+            .map(|()| matrix)
     }
-}
-
-/// What one task learns from its train sessions.
-struct Gathered {
-    /// How many rows hold each term.
-    document_counts: IndexMap<Vec<u32>, u64>,
-    /// Rows.
-    documents: u64,
-    /// Values of each numeric column.
-    numerics: Vec<Vec<f64>>,
 }
 
 /// A vectoriser tied to the template numbers of one run.
@@ -367,9 +433,68 @@ impl Bound<'_> {
     /// # Panics
     /// An event has no template.
     pub fn row(&self, trace: &Trace<'_>, scratch: &mut Scratch, row: &mut Vec<(u32, f32)>) {
+        self.shared_row(trace.events, scratch, row);
+        let (numerics, parameters) = (self.numerics(), &self.vectorizer.parameters);
+        let head = self.vectorizer.params.head as usize;
+        let start = (self.vectorizer.columns() - numerics.len() - parameters.len()) as u32;
+        let numbers = numerics
+            .iter()
+            .enumerate()
+            .map(|(i, &column)| self.scaled(i, numeric(column, trace, &scratch.locals, head)));
+        let made = parameters.iter().map(|column| self.parameter(column, trace));
+        row.extend((start..).zip(numbers.chain(made)));
+    }
+
+    /// A column of a wildcard; 0 where the part has no value.
+    fn parameter(&self, column: &Column, trace: &Trace<'_>) -> f32 {
+        let value = self.vectorizer.made(column, trace.values);
+        value.map_or(0.0, |value| ((value - column.centre) / column.scale) as f32)
+    }
+
+    /// The numeric columns, which follow those that events alone make.
+    fn numerics(&self) -> &[Numeric] {
+        let p = &self.vectorizer.params;
+        if p.groups.contains(&Group::Numeric) { &p.numerics } else { &[] }
+    }
+
+    fn scaled(&self, i: usize, value: f64) -> f32 {
+        ((value - self.vectorizer.centre[i]) / self.vectorizer.scale[i]) as f32
+    }
+
+    /// The numeric columns that follow from events alone, for each distinct part: `[parts][numerics]`, others 0.
+    fn by_events(&self, traces: &Traces, parts: &Parts) -> Vec<f64> {
+        let numerics = self.numerics();
+        let of_part = |scratch: &mut Scratch, &row: &usize| {
+            let events = parts.events(traces, row);
+            self.locals(events, scratch);
+            let trace = Trace { events, gaps: &[], censored: false, silence: 0, values: &[] };
+            let of = |&column: &Numeric| match column.of_events() {
+                true => numeric(column, &trace, &scratch.locals, 2),
+                false => 0.0,
+            };
+            numerics.iter().map(of).collect::<Vec<_>>()
+        };
+        let rows: Vec<Vec<f64>> = parts.distinct.first.par_iter().map_init(Scratch::default, of_part).collect();
+        rows.concat()
+    }
+
+    /// The columns of a part that do not follow from its events alone; some of the numeric ones are `known` by these.
+    fn own_row(&self, trace: &Trace<'_>, known: &[f64], own: &mut [f32]) {
+        let head = self.vectorizer.params.head as usize;
+        for (i, &column) in self.numerics().iter().enumerate() {
+            let value = if column.of_events() { known[i] } else { numeric(column, trace, &[], head) };
+            own[i] = self.scaled(i, value);
+        }
+        for (own, column) in own[self.numerics().len()..].iter_mut().zip(&self.vectorizer.parameters) {
+            *own = self.parameter(column, trace);
+        }
+    }
+
+    /// The columns that follow from events alone: all but those of numbers and wildcards.
+    fn shared_row(&self, events: &[u32], scratch: &mut Scratch, row: &mut Vec<(u32, f32)>) {
         row.clear();
         let p = &self.vectorizer.params;
-        self.locals(trace.events, scratch);
+        self.locals(events, scratch);
         scratch.count_templates();
         let frequency = |count: u32| if p.sublinear { 1.0 + f64::from(count).ln() } else { f64::from(count) };
         for &(group, start) in &self.starts {
@@ -387,7 +512,7 @@ impl Bound<'_> {
                 Group::Hashing => {
                     // By global number: unseen templates have texts too.
                     scratch.locals.clear();
-                    scratch.locals.extend_from_slice(trace.events);
+                    scratch.locals.extend_from_slice(events);
                     scratch.count_terms(p.ngrams);
                     scratch.weights.clear();
                     for (term, &count) in &scratch.terms {
@@ -402,7 +527,7 @@ impl Bound<'_> {
                     // Summation order must not depend on the order of events.
                     scratch.weights.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
                     scratch.unit_row(start, row);
-                    self.locals(trace.events, scratch);
+                    self.locals(events, scratch);
                 }
                 Group::Count => row.extend(scratch.templates.iter().map(|t| (start + t.0, t.1 as f32))),
                 Group::Logcount => {
@@ -410,15 +535,16 @@ impl Bound<'_> {
                 }
                 Group::First => row.extend(scratch.templates.iter().map(|t| (start + t.0, t.2 as f32))),
                 Group::Last => row.extend(scratch.templates.iter().map(|t| (start + t.0, t.3 as f32))),
-                Group::Numeric => {
-                    for (i, &column) in p.numerics.iter().enumerate() {
-                        let value = numeric(column, trace, &scratch.locals, p.head as usize);
-                        let scaled = (value - self.vectorizer.centre[i]) / self.vectorizer.scale[i];
-                        row.push((start + i as u32, scaled as f32));
-                    }
-                }
+                Group::Numeric | Group::Parameter => {}
             }
         }
+    }
+}
+
+impl Numeric {
+    /// Whether it follows from the events alone, not from their times or from what comes after.
+    fn of_events(self) -> bool {
+        matches!(self, Self::Events | Self::Distinct | Self::Unseen)
     }
 }
 

@@ -22,14 +22,13 @@ pub struct Contributions {
 type Row = Vec<(u32, f32, f64)>;
 
 impl Contributions {
-    /// Computes them for rows of the model's own columns; equal rows are computed once.
+    /// Computes them for rows of the model's own columns, each by itself.
     pub(super) fn of(text: &str, rows: &Csr) -> anyhow::Result<Self> {
-        let distinct = rows.distinct();
         let width = rows.columns + 1;
         let chunk = (NUMBERS / width).clamp(1, 64);
         // A booster is not shared between threads, and is cheap to load against what it then computes.
-        let chunks: Vec<(f64, Vec<Row>)> = distinct
-            .first
+        let all: Vec<usize> = (0..rows.len()).collect();
+        let chunks: Vec<(f64, Vec<Row>)> = all
             .par_chunks(chunk)
             .map_init(
                 || Booster::from_text(text),
@@ -44,9 +43,7 @@ impl Contributions {
             )
             .collect::<anyhow::Result<_>>()?;
         let expected = chunks.first().map_or(0.0, |chunk| chunk.0);
-        let of_distinct: Vec<Row> = chunks.into_iter().flat_map(|chunk| chunk.1).collect();
-        let rows = distinct.groups.iter().map(|&group| of_distinct[group as usize].clone()).collect();
-        Ok(Self { expected, rows })
+        Ok(Self { expected, rows: chunks.into_iter().flat_map(|chunk| chunk.1).collect() })
     }
 }
 

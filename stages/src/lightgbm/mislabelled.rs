@@ -32,7 +32,7 @@ pub fn forget_mislabelled(
     if read_json::<Value>(&directory.join("card.json"))?["trained"] != true {
         return Ok(0);
     }
-    let table = ScoreTable::read(&directory.join("scores.parquet"))?;
+    let table = ScoreTable::read(&directory.join("scores.parquet"), &["raw_oof"])?;
     ensure!(table.ids == ids, "{} scored other sessions than there are", directory.display());
     let calibration: Isotonic = read_json(&directory.join("calibration.json"))?;
     let unseen: Vec<Option<f64>> =

@@ -10,7 +10,8 @@ use super::sys::{Booster, Dataset, Training};
 use super::{LightgbmParams, Multiplicity};
 use crate::support::isotonic::Isotonic;
 use crate::support::learning::{Rows, censored_rows, cut_shares};
-use crate::support::sparse::Csr;
+use crate::support::repeats::{Distinct, mix};
+use crate::support::sparse::{Csr, Repeated};
 use crate::support::traces::{Fold, Templates, Traces};
 
 /// Block of validation rows: held out of the model that chooses the rounds.
@@ -58,23 +59,20 @@ struct Distilled {
     copies: usize,
 }
 
-fn distil(rows: &Rows, of: &[(usize, bool)], types: &BTreeMap<String, String>, copies: Option<&Csr>) -> Distilled {
-    let selected: Vec<usize> = of.iter().map(|&(row, _)| row).collect();
-    let mut all = rows.matrix.rows.select(&selected);
+fn distil(rows: &Rows, of: &[(usize, bool)], types: &BTreeMap<String, String>, copies: Option<&Repeated>) -> Distilled {
+    let mut all = rows.rows.select(of.iter().map(|&(row, _)| row));
     let originals = all.len();
-    for copy in copies.iter().flat_map(|c| (0..c.len()).map(move |i| c.pairs(i))) {
-        all.push(copy);
+    if let Some(copies) = copies {
+        all.append(copies);
     }
-    // Equal rows of different label stay apart: the label is one more column.
+    // Equal rows of different label stay apart.
     let label = |i: usize| i < originals && of[i].1;
-    let mut labelled = Csr::new(all.columns + 1);
-    for i in 0..all.len() {
-        labelled.push(all.pairs(i).chain([(all.columns as u32, f32::from(u8::from(label(i))))]));
-    }
-    let distinct = labelled.distinct();
+    let keys: Vec<u64> = (0..all.len()).map(|i| u64::from(all.of[i]) << 1 | u64::from(label(i))).collect();
+    let hashes: Vec<u64> = keys.iter().map(|&key| mix(0, key)).collect();
+    let distinct = Distinct::by(&hashes, |a, b| keys[a] == keys[b]);
     let n = distinct.first.len();
     let mut out = Distilled {
-        rows: all.select(&distinct.first),
+        rows: all.distinct.select(&distinct.first.iter().map(|&i| all.of[i] as usize).collect::<Vec<_>>()),
         labels: distinct.first.iter().map(|&i| label(i)).collect(),
         counts: vec![0.0; n],
         blocks: distinct.first.iter().map(|&i| (i < originals).then(|| block(rows, of[i].0))).collect(),
@@ -91,7 +89,7 @@ fn distil(rows: &Rows, of: &[(usize, bool)], types: &BTreeMap<String, String>, c
             out.counts[group] = 1.0;
         }
         if label(i)
-            && let Some(kind) = types.get(&rows.ids[rows.session[of[i].0]])
+            && let Some(kind) = types.get(rows.origins.id(of[i].0))
         {
             out.types[group].insert(kind.clone());
         }
@@ -100,7 +98,7 @@ fn distil(rows: &Rows, of: &[(usize, bool)], types: &BTreeMap<String, String>, c
 }
 
 fn block(rows: &Rows, row: usize) -> u32 {
-    if rows.fold(row) == Fold::Validation { VALIDATION } else { rows.split.blocks[rows.session[row]] }
+    if rows.fold(row) == Fold::Validation { VALIDATION } else { rows.split.blocks[rows.session(row)] }
 }
 
 impl Distilled {
@@ -153,32 +151,31 @@ pub(super) fn train(
     features: &Path,
     rows: &Rows,
     types: &BTreeMap<String, String>,
-    traces: Option<&(Traces, Templates)>,
+    traces: Option<(Traces, Templates)>,
 ) -> anyhow::Result<Trained> {
     let labelled = |fold: Fold| -> Vec<(usize, bool)> {
         rows.of(fold).into_iter().filter_map(|row| Some((row, rows.label(row)?))).collect()
     };
     let (mut fitted_rows, validation_rows) = (labelled(Fold::Train), labelled(Fold::Validation));
-    let copies = |folds: &[Fold]| match traces {
-        Some((traces, templates)) => benign_copies(cx, params, features, rows, traces, templates, folds).map(Some),
-        None => Ok(None),
+    let copies = match traces {
+        // The sessions are needed for their copies alone.
+        Some((traces, templates)) => Some(cx.in_pool(|| Copies::of(params, features, rows, &traces, &templates))??),
+        None => None,
     };
-    let train = distil(rows, &fitted_rows, types, copies(&[Fold::Train])?.as_ref());
+    let copies = |folds: &[Fold]| copies.as_ref().map(|copies| copies.of_folds(folds));
+    let train = distil(rows, &fitted_rows, types, copies(&[Fold::Train]).as_ref());
     let (mut text, rounds, curve) = fit_by_validation(cx, params, &train, rows, &validation_rows)?;
-    let train_only = Booster::from_text(&text)?;
-    let train = if params.refit && !validation_rows.is_empty() {
+    let train_only = text.clone();
+    let refit = params.refit && !validation_rows.is_empty();
+    let train = if refit {
         fitted_rows.extend(&validation_rows);
-        let both = distil(rows, &fitted_rows, types, copies(&[Fold::Train, Fold::Validation])?.as_ref());
-        let everything: Vec<usize> = (0..both.labels.len()).collect();
-        text = both.fit(params, &everything, rounds)?;
-        both
+        distil(rows, &fitted_rows, types, copies(&[Fold::Train, Fold::Validation]).as_ref())
     } else {
         train
     };
     let everything: Vec<usize> = (0..train.labels.len()).collect();
-    let booster = Booster::from_text(&text)?;
 
-    // One model without each block, and one without each anomaly type; all independent of each other.
+    // The stored model, one without each block, and one without each anomaly type; all independent of each other.
     let blocks: BTreeSet<u32> = train.blocks.iter().flatten().copied().filter(|&b| b != VALIDATION).collect();
     let mut by_type: BTreeMap<&String, f64> = BTreeMap::new();
     for (i, kinds) in train.types.iter().enumerate() {
@@ -199,27 +196,35 @@ pub(super) fn train(
     }
     let done = std::sync::atomic::AtomicU64::new(0);
     let total = tasks.len() as u64;
-    let scored: Vec<Option<Vec<f64>>> = cx.in_pool(|| {
-        tasks
-            .par_iter()
-            .map(|(held, rest)| {
-                cx.check_cancelled()?;
-                let margins = if train.two_classes(rest) {
-                    let booster = Booster::from_text(&train.fit(params, rest, rounds)?)?;
-                    Some(booster.margins(&train.rows.select(held))?)
-                } else {
-                    None
-                };
-                cx.progress(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1, total, "companion models");
-                Ok(margins)
-            })
-            .collect::<anyhow::Result<_>>()
-    })??;
+    let companion = |(held, rest): &(Vec<usize>, Vec<usize>)| -> anyhow::Result<Option<Vec<f64>>> {
+        cx.check_cancelled()?;
+        let margins = if train.two_classes(rest) {
+            let booster = Booster::from_text(&train.fit(params, rest, rounds)?)?;
+            Some(booster.margins(&train.rows.select(held))?)
+        } else {
+            None
+        };
+        cx.progress(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1, total, "companion models");
+        Ok(margins)
+    };
+    let (stored, scored) = cx.in_pool(|| {
+        rayon::join(
+            || if refit { train.fit(params, &everything, rounds).map(Some) } else { Ok(None) },
+            || tasks.par_iter().map(companion).collect::<anyhow::Result<Vec<_>>>(),
+        )
+    })?;
+    let scored = scored?;
+    if let Some(stored) = stored? {
+        text = stored;
+    }
 
-    let raw = margins(&booster, &rows.matrix.rows)?;
-    let mut oof = booster.margins(&train.rows)?;
     let held: Vec<usize> = everything.iter().copied().filter(|&i| train.blocks[i] == Some(VALIDATION)).collect();
-    for (&i, margin) in held.iter().zip(train_only.margins(&train.rows.select(&held))?) {
+    let (raw, mut oof, of_held) = cx.in_pool(|| {
+        let raw = margins(&text, &rows.rows.distinct)?;
+        anyhow::Ok((raw, margins(&text, &train.rows)?, margins(&train_only, &train.rows.select(&held))?))
+    })??;
+    let raw = rows.rows.spread(&raw);
+    for (&i, margin) in held.iter().zip(of_held) {
         oof[i] = margin;
     }
     let mut lto = vec![None::<f64>; train.labels.len()];
@@ -245,7 +250,7 @@ pub(super) fn train(
         counts.map(|(&n, block)| if block.is_some_and(|b| b != VALIDATION) { n } else { 0.0 }).collect();
     Ok(Trained {
         calibration: Isotonic::fit(&oof, &targets, &weights),
-        gains: booster.gains(rows.matrix.rows.columns)?,
+        gains: Booster::from_text(&text)?.gains(rows.rows.columns())?,
         raw,
         raw_oof,
         raw_lto,
@@ -308,31 +313,55 @@ fn fit_by_validation(
     Ok((training.text(rounds)?, rounds, curve))
 }
 
-/// Censored copies of the distinct benign sessions of some folds.
-fn benign_copies(
-    cx: &StageContext<'_>,
-    params: &LightgbmParams,
-    features: &Path,
-    rows: &Rows,
-    traces: &Traces,
-    templates: &Templates,
-    folds: &[Fold],
-) -> anyhow::Result<Csr> {
-    anyhow::ensure!(traces.ids == rows.ids, "the sessions table and the features hold different sessions");
-    let mut seen = BTreeSet::new();
-    let benign: Vec<usize> = (0..traces.len())
-        .filter(|&s| folds.contains(&rows.split.folds[s]) && rows.labels[s] == Some(false) && !traces.censored[s])
-        .filter(|&s| seen.insert(&traces.events[traces.offsets[s]..traces.offsets[s + 1]]))
-        .collect();
-    let columns = rows.matrix.rows.columns;
-    let shares = cut_shares(params.censored_copies);
-    let copies = cx.in_pool(|| censored_rows(features, &rows.keep, columns, traces, templates, &benign, &shares))??;
-    Ok(copies.0)
+/// Censored copies of benign sessions: of those that are the first of their sequence in train, or in train and validation.
+struct Copies {
+    rows: Repeated,
+    /// The session of each row.
+    origin: Vec<usize>,
+    /// Sessions copied for train, and for train and validation; ascending.
+    first: [Vec<usize>; 2],
 }
 
-/// Returns the margin of each row; equal rows are predicted once.
-pub(super) fn margins(booster: &Booster, rows: &Csr) -> anyhow::Result<Vec<f64>> {
-    let distinct = rows.distinct();
-    let margins = booster.margins(&rows.select(&distinct.first))?;
-    Ok(distinct.groups.iter().map(|&g| margins[g as usize]).collect())
+impl Copies {
+    fn of(
+        params: &LightgbmParams,
+        features: &Path,
+        rows: &Rows,
+        traces: &Traces,
+        templates: &Templates,
+    ) -> anyhow::Result<Self> {
+        anyhow::ensure!(traces.ids == rows.ids(), "the sessions table and the features hold different sessions");
+        let distinct = Distinct::of_slices(&traces.offsets, &traces.events);
+        let first = [&[Fold::Train][..], &[Fold::Train, Fold::Validation]].map(|folds| {
+            let mut seen = vec![false; distinct.first.len()];
+            let benign = |&s: &usize| {
+                folds.contains(&rows.split.folds[s]) && rows.labels[s] == Some(false) && !traces.censored[s]
+            };
+            let new = |&s: &usize| !std::mem::replace(&mut seen[distinct.groups[s] as usize], true);
+            (0..traces.len()).filter(benign).filter(new).collect::<Vec<usize>>()
+        });
+        let all: Vec<usize> = first.concat().into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+        let (columns, shares) = (rows.rows.columns(), cut_shares(params.censored_copies));
+        let (rows, origin) = censored_rows(features, &rows.keep, columns, traces, templates, &all, &shares)?;
+        Ok(Self { rows, origin, first })
+    }
+
+    /// Those of some folds.
+    fn of_folds(&self, folds: &[Fold]) -> Repeated {
+        let sessions = &self.first[usize::from(folds.contains(&Fold::Validation))];
+        let wanted = |&copy: &usize| sessions.binary_search(&self.origin[copy]).is_ok();
+        self.rows.select((0..self.origin.len()).filter(wanted))
+    }
+}
+
+/// Returns the margin of each row, on the current rayon pool. A booster stays on one thread, and is cheap to load against what
+/// it then computes.
+pub(super) fn margins(text: &str, rows: &Csr) -> anyhow::Result<Vec<f64>> {
+    let all: Vec<usize> = (0..rows.len()).collect();
+    let chunk = rows.len().div_ceil(rayon::current_num_threads()).max(1);
+    let chunks: Vec<Vec<f64>> = all
+        .par_chunks(chunk)
+        .map(|some| Booster::from_text(text)?.margins(&rows.select(some)))
+        .collect::<anyhow::Result<_>>()?;
+    Ok(chunks.concat())
 }

@@ -9,6 +9,7 @@ use anyhow::ensure;
 use indexmap::IndexMap;
 use polars::prelude::{Column, DataFrame, UInt32Type};
 
+use crate::support::repeats::{Distinct, hash};
 use crate::support::table::{list_column, lists, read_parquet, write_parquet};
 use crate::support::traces::{Templates, Trace, Traces};
 
@@ -61,6 +62,9 @@ pub(super) struct Index {
     pub(super) prefixes: Vec<Entry>,
 }
 
+/// The events of equal sessions, what they have gathered, and the longest silence after each event.
+type Sequence<'a> = (&'a [u32], Gathered, Vec<i64>);
+
 /// What one distinct vector has gathered.
 #[derive(Clone, Copy)]
 struct Gathered {
@@ -80,13 +84,19 @@ impl Index {
         blocks: &[u32],
         prefixes: bool,
     ) -> Self {
+        let alike = {
+            let events = |i: usize| &traces.events[traces.offsets[sessions[i]]..traces.offsets[sessions[i] + 1]];
+            let hashes: Vec<u64> = (0..sessions.len()).map(|i| hash(events(i))).collect();
+            Distinct::by(&hashes, |a, b| events(a) == events(b))
+        };
         let mut frequency = vec![0u64; templates.len()];
         let mut last = vec![usize::MAX; templates.len()];
-        for &s in sessions {
+        for (&first, times) in alike.first.iter().zip(alike.counts()) {
+            let s = sessions[first];
             for &event in &traces.events[traces.offsets[s]..traces.offsets[s + 1]] {
                 if last[event as usize] != s {
                     last[event as usize] = s;
-                    frequency[event as usize] += 1;
+                    frequency[event as usize] += times;
                 }
             }
         }
@@ -105,15 +115,21 @@ impl Index {
         let horizon = traces.horizon().unwrap_or(0);
 
         // Equal sequences have equal beginnings: gather the longest silence at each position once per sequence.
-        let mut sequences: IndexMap<&[u32], (Gathered, Vec<i64>)> = IndexMap::new();
-        for &s in sessions {
+        let mut sequences: Vec<Sequence<'_>> = alike
+            .first
+            .iter()
+            .map(|&first| {
+                let events = traces.trace(sessions[first], horizon).events;
+                let gathered = Gathered { silence: -1, blocks: 0, sessions: 0, example: sessions[first] };
+                (events, gathered, vec![0; events.len()])
+            })
+            .collect();
+        for (&s, &group) in sessions.iter().zip(&alike.groups) {
             let trace = traces.trace(s, horizon);
             let bit = 1u32 << (blocks[s] % 32);
             // The last silence of a session that is still open is a beginning's; that of a closed one is no silence.
             let open = if trace.censored { trace.silence } else { -1 };
-            let (gathered, silences) = sequences.entry(trace.events).or_insert_with(|| {
-                (Gathered { silence: -1, blocks: 0, sessions: 0, example: s }, vec![0; trace.events.len()])
-            });
+            let (_, gathered, silences) = &mut sequences[group as usize];
             gathered.blocks |= bit;
             gathered.sessions += u32::from(!trace.censored);
             gathered.silence = gathered.silence.max(open);
@@ -132,7 +148,7 @@ impl Index {
                 map.insert(counts.clone(), new);
             }
         };
-        for (events, (gathered, silences)) in &sequences {
+        for (events, gathered, silences) in &sequences {
             let mut counts = Counts::new();
             for (i, &event) in events.iter().enumerate() {
                 let event = local[event as usize];

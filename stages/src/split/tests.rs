@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::sessionize::Sessions;
+use crate::support::table::read_parquet;
 use crate::testing::run;
 
 fn count(folds: &[Fold]) -> [usize; 4] {

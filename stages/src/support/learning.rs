@@ -6,20 +6,20 @@ use anyhow::Context;
 use polars::prelude::{Column, DataFrame};
 use serde::Serialize;
 
-use super::sparse::{Csr, Matrix};
+use super::matrix::{Origins, read_columns};
+use super::sparse::Repeated;
 use super::table::{read_parquet, write_parquet};
-use super::traces::{Fold, Split, Templates, Traces, read_labels, read_split, strings};
+use super::traces::{Fold, Split, Templates, Traces, read_labels, read_split};
+use crate::featurize::parameters::read_stored;
 use crate::featurize::vectorizer::Vectorizer;
 use crate::featurize::{Features, Group};
 
 /// The chosen columns of every feature row, with what is known of the row's session.
 pub struct Rows {
-    /// Session id and window of each row; `matrix.rows` holds only the chosen columns.
-    pub matrix: Matrix,
-    /// Number of the session of each row.
-    pub session: Vec<usize>,
-    /// Session ids in order.
-    pub ids: Vec<String>,
+    /// The chosen columns, each distinct row once.
+    pub rows: Repeated,
+    /// Session and window of each row.
+    pub origins: Origins,
     /// Names of the chosen columns.
     pub names: Vec<String>,
     /// Which columns of the feature matrix were chosen, and their new numbers.
@@ -31,46 +31,63 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Reads the columns of `groups` from a features directory, with labels and split.
+    /// Reads the columns of `groups` from a features directory, with labels and split. Works on the rayon pool it is called
+    /// from.
     ///
     /// # Errors
     /// A file is missing or malformed, or they do not describe the same sessions.
     pub fn read(features: &Path, labels: &Path, split: &Path, groups: &[Group]) -> anyhow::Result<Self> {
         let columns = Features::read(features)?;
         let (keep, chosen) = columns.choose(groups)?;
-        let mut matrix = Matrix::read(&features.join("matrix.parquet"), columns.names.len())?;
-        matrix.rows = matrix.rows.project(&keep, chosen.len());
-        let (ids, session) = matrix.sessions();
-        let labels = read_labels(labels, &ids)?;
-        let split = read_split(split, &ids)?;
+        let (origins, rows) = read_columns(&features.join("matrix.parquet"), &keep, chosen.len())?;
+        let labels = read_labels(labels, &origins.ids)?;
+        let split = read_split(split, &origins.ids)?;
         let names = chosen.iter().map(|&c| columns.names[c].clone()).collect();
-        Ok(Self { matrix, session, ids, names, keep, labels, split })
+        Ok(Self { rows, origins, names, keep, labels, split })
+    }
+
+    /// Session ids in order.
+    pub fn ids(&self) -> &[String] {
+        &self.origins.ids
+    }
+
+    /// Number of the session of a row.
+    pub fn session(&self, row: usize) -> usize {
+        self.origins.session[row] as usize
     }
 
     /// Label of a row's session.
     pub fn label(&self, row: usize) -> Option<bool> {
-        self.labels[self.session[row]]
+        self.labels[self.session(row)]
     }
 
     /// Fold of a row's session.
     pub fn fold(&self, row: usize) -> Fold {
-        self.split.folds[self.session[row]]
+        self.split.folds[self.session(row)]
     }
 
     /// Rows of a fold, in order.
     pub fn of(&self, fold: Fold) -> Vec<usize> {
-        (0..self.session.len()).filter(|&row| self.fold(row) == fold).collect()
+        (0..self.origins.len()).filter(|&row| self.fold(row) == fold).collect()
     }
 
     /// Returns the largest value of each session over its windows.
     pub fn session_max(&self, values: &[f64]) -> Vec<f64> {
-        let mut out = vec![f64::NEG_INFINITY; self.ids.len()];
-        for (row, &value) in values.iter().enumerate() {
-            let slot = &mut out[self.session[row]];
-            *slot = slot.max(value);
-        }
-        out
+        self.origins.session_max(values)
     }
+}
+
+/// Reads sessions to make copies of, with the values of wildcards that the features were made of, and templates. Works on the rayon
+/// pool it is called from.
+///
+/// # Errors
+/// A file is missing or malformed.
+pub fn read_to_copy(features: &Path, sessions: &Path, templates: &Path) -> anyhow::Result<(Traces, Templates)> {
+    let mut traces = Traces::read(sessions)?;
+    if let Some(values) = read_stored(features, &traces.ids)? {
+        traces.values = values;
+    }
+    Ok((traces, Templates::read(templates)?))
 }
 
 /// Feature rows of sessions as they would have looked had the log ended `shares` of their duration after their start,
@@ -86,11 +103,11 @@ pub fn censored_rows(
     templates: &Templates,
     sessions: &[usize],
     shares: &[f64],
-) -> anyhow::Result<(Csr, Vec<usize>)> {
+) -> anyhow::Result<(Repeated, Vec<usize>)> {
     let (copies, origin) = traces.censored_copies(sessions, shares);
     let matrix = Vectorizer::read(features)?.transform(&copies, templates)?;
-    let (_, copy) = matrix.sessions();
-    Ok((matrix.rows.project(keep, columns), copy.into_iter().map(|c| origin[c]).collect()))
+    let origin = matrix.origins.session.iter().map(|&copy| origin[copy as usize]).collect();
+    Ok((matrix.project(keep, columns), origin))
 }
 
 /// Points at which censored copies are cut: `copies` shares, evenly spread over a session's duration.
@@ -102,9 +119,9 @@ pub fn cut_shares(copies: u32) -> Vec<f64> {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write_scores(path: &Path, matrix: &Matrix, columns: Vec<Column>) -> anyhow::Result<()> {
-    let mut all =
-        vec![Column::new("session_id".into(), &matrix.session_ids), Column::new("window".into(), &matrix.windows)];
+pub fn write_scores(path: &Path, origins: &Origins, columns: Vec<Column>) -> anyhow::Result<()> {
+    let ids: Vec<&str> = origins.row_ids().collect();
+    let mut all = vec![Column::new("session_id".into(), ids), Column::new("window".into(), &origins.windows)];
     all.extend(columns);
     write_parquet(path, &mut DataFrame::new_infer_height(all)?)
 }
@@ -114,25 +131,25 @@ pub struct ScoreTable {
     /// Session ids in order.
     pub ids: Vec<String>,
     /// Number of the session of each row.
-    pub session: Vec<usize>,
+    session: Vec<u32>,
     frame: DataFrame,
 }
 
 impl ScoreTable {
-    /// Reads `scores.parquet`.
+    /// Reads some columns of `scores.parquet`.
     ///
     /// # Errors
     /// The file is missing or malformed.
-    pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let frame = read_parquet(path, None)?;
+    pub fn read(path: &Path, columns: &[&str]) -> anyhow::Result<Self> {
+        let all: Vec<&str> = ["session_id", "window"].into_iter().chain(columns.iter().copied()).collect();
+        let frame = read_parquet(path, Some(&all))?;
         let place = || format!("{} is not a table of scores", path.display());
-        let matrix = Matrix {
-            session_ids: strings(&frame, "session_id").with_context(place)?,
-            windows: frame.column("window")?.u32()?.iter().map(|w| w.unwrap_or(0)).collect(),
-            rows: Csr::new(0),
-        };
-        let (ids, session) = matrix.sessions();
-        Ok(Self { ids, session, frame })
+        let mut origins = Origins::default();
+        let ids = frame.column("session_id")?.str()?;
+        for (id, window) in ids.iter().zip(frame.column("window")?.u32()?.iter()) {
+            origins.push(id.with_context(place)?, window.unwrap_or(0));
+        }
+        Ok(Self { ids: origins.ids, session: origins.session, frame })
     }
 
     /// Returns the largest value of a column in each session; null where the session has none.
@@ -144,8 +161,12 @@ impl ScoreTable {
         let mut out = vec![None; self.ids.len()];
         for (row, value) in values.iter().enumerate() {
             let Some(value) = value else { continue };
-            anyhow::ensure!(!value.is_nan(), "column `{column}` of session `{}` is NaN", self.ids[self.session[row]]);
-            let slot: &mut Option<f64> = &mut out[self.session[row]];
+            anyhow::ensure!(
+                !value.is_nan(),
+                "column `{column}` of session `{}` is NaN",
+                self.ids[self.session[row] as usize]
+            );
+            let slot: &mut Option<f64> = &mut out[self.session[row] as usize];
             *slot = Some(slot.map_or(value, |s| s.max(value)));
         }
         Ok(out)
@@ -159,7 +180,7 @@ impl ScoreTable {
         let (values, texts) = (self.frame.column(column)?.f64()?, self.frame.column(text)?.str()?);
         let mut out = vec![(f64::NEG_INFINITY, ""); self.ids.len()];
         for (row, (value, text)) in values.iter().zip(texts.iter()).enumerate() {
-            let (value, slot) = (value.unwrap_or(f64::NEG_INFINITY), &mut out[self.session[row]]);
+            let (value, slot) = (value.unwrap_or(f64::NEG_INFINITY), &mut out[self.session[row] as usize]);
             if value > slot.0 {
                 *slot = (value, text.unwrap_or(""));
             }

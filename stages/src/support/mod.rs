@@ -3,9 +3,11 @@
 pub mod conformal;
 pub mod isotonic;
 pub mod learning;
+pub mod matrix;
 pub mod metrics;
 pub mod parquet;
 pub mod provenance;
+pub mod repeats;
 pub mod safetensors;
 pub mod scoretable;
 pub mod sparse;

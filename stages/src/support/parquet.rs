@@ -20,7 +20,7 @@ mod read;
 mod write;
 
 pub use page::{Lists, Page};
-pub use read::{Data, Table};
+pub use read::{Data, Table, TextLists};
 pub use write::TableWriter;
 
 use polars_parquet::parquet::error::ParquetResult;
@@ -39,6 +39,8 @@ pub enum Kind {
     U64,
     /// Numbers of 64 bits.
     I64,
+    /// Numbers with a fraction, 32 bits.
+    F32,
     /// Microseconds since 1970, of no zone.
     Micros,
     /// UTF-8.
@@ -87,6 +89,7 @@ impl Field {
             Kind::U32 => (PhysicalType::Int32, Some(Converted::Uint32), Some(Logical::Integer(IntegerType::UInt32))),
             Kind::U64 => (PhysicalType::Int64, Some(Converted::Uint64), Some(Logical::Integer(IntegerType::UInt64))),
             Kind::I64 => (PhysicalType::Int64, None, None),
+            Kind::F32 => (PhysicalType::Float, None, None),
             // No converted type: that of microseconds says UTC.
             Kind::Micros => {
                 let time = Logical::Timestamp { unit: TimeUnit::Microseconds, is_adjusted_to_utc: false };

@@ -108,20 +108,17 @@ impl ScoreTable {
     /// As [`Self::read`].
     pub fn from_frame(frame: &DataFrame) -> anyhow::Result<Self> {
         let ids = strings(frame, "session_id")?;
-        let ids: Vec<String> = ids
-            .into_iter()
-            .enumerate()
-            .map(|(row, id)| id.with_context(|| format!("row {}: session_id is missing", row + 1)))
-            .collect::<anyhow::Result<_>>()?;
-        let fold = strings(frame, "fold")?
-            .into_iter()
-            .enumerate()
-            .map(|(row, name)| {
-                let name = name.unwrap_or_default();
-                let place = || format!("row {} (session {}): unknown fold `{name}`", row + 1, ids[row]);
-                Fold::parse(&name).with_context(place)
-            })
-            .collect::<anyhow::Result<_>>()?;
+        if let Some(row) =
+            column(frame, "session_id")?.cast(&DataType::String)?.str()?.iter().position(|id| id.is_none())
+        {
+            bail!("row {}: session_id is missing", row + 1);
+        }
+        let folds = column(frame, "fold")?.cast(&DataType::String).context("column `fold` is no text")?;
+        let folds = folds.str()?.iter().enumerate().map(|(row, name)| {
+            let name = name.unwrap_or_default();
+            Fold::parse(name).with_context(|| format!("row {} (session {}): unknown fold `{name}`", row + 1, ids[row]))
+        });
+        let fold = folds.collect::<anyhow::Result<_>>()?;
         let label = integers(frame, "label", &DataType::Int64)?
             .into_iter()
             .enumerate()
@@ -149,7 +146,7 @@ impl ScoreTable {
             censored: integers(frame, "censored", &DataType::Int64)?.into_iter().map(|c| c == Some(1)).collect(),
             p_lgbm: floats(frame, "p_lgbm", &ids)?,
             z_ae: floats(frame, "z_ae", &ids)?,
-            reason: strings(frame, "reason")?.into_iter().map(Option::unwrap_or_default).collect(),
+            reason: strings(frame, "reason")?,
             weight: match frame.column("weight") {
                 Ok(_) => complete(&floats(frame, "weight", &ids)?, "weight", &ids)?.unwrap_or_default(),
                 Err(_) => Vec::new(),
@@ -166,21 +163,20 @@ impl ScoreTable {
         Ok(read)
     }
 
-    /// Returns the table to judge by: stored models are fitted on train and validation, so sessions of these folds get
+    /// Turns it into the table to judge by: stored models are fitted on train and validation, so sessions of these folds get
     /// the scores of models that had not seen them, where the table has those (columns `*_oof`).
     #[must_use]
-    pub fn unseen(&self) -> Self {
-        let mut judged = self.clone();
-        for model in &mut judged.models {
+    pub fn unseen(mut self) -> Self {
+        for model in &mut self.models {
             if let (Some(scores), Some(unseen)) = (&mut model.scores, &model.unseen) {
-                for (row, fold) in judged.fold.iter().enumerate() {
+                for (row, fold) in self.fold.iter().enumerate() {
                     if matches!(fold, Fold::Train | Fold::Validation) {
                         scores[row] = unseen[row];
                     }
                 }
             }
         }
-        judged
+        self
     }
 
     /// Returns the number of sessions.
@@ -242,9 +238,10 @@ fn integers(frame: &DataFrame, name: &str, via: &DataType) -> anyhow::Result<Vec
     Ok(column.i64()?.iter().collect())
 }
 
-fn strings(frame: &DataFrame, name: &str) -> anyhow::Result<Vec<Option<String>>> {
+/// A column of texts; none is empty.
+fn strings(frame: &DataFrame, name: &str) -> anyhow::Result<Vec<String>> {
     let column = column(frame, name)?.cast(&DataType::String).with_context(|| format!("column `{name}` is no text"))?;
-    Ok(column.str()?.iter().map(|text| text.map(str::to_owned)).collect())
+    Ok(column.str()?.iter().map(|text| text.unwrap_or_default().to_owned()).collect())
 }
 
 fn column<'a>(frame: &'a DataFrame, name: &str) -> anyhow::Result<&'a Column> {

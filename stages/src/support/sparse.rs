@@ -1,13 +1,8 @@
-//! Sparse rows (CSR): what the feature matrix is in memory and in `matrix.parquet`.
+//! Sparse rows (CSR), and rows of which many are equal: what the features are in memory. `matrix` has what they are in a file.
 
-use std::path::Path;
+use anyhow::ensure;
 
-use anyhow::{Context, ensure};
-use indexmap::IndexMap;
-use polars::prelude::{Column, DataFrame, Float32Type, UInt32Type};
-
-use super::table::{list_column, lists, read_parquet, write_parquet};
-use super::traces::strings;
+use super::repeats::{Distinct, mix};
 
 /// Sparse rows over `columns` columns; indices ascend within a row, zeros are left out.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -57,7 +52,7 @@ impl Csr {
     }
 
     /// Returns the (column, value) pairs of a row.
-    pub fn pairs(&self, row: usize) -> impl Iterator<Item = (u32, f32)> {
+    pub fn pairs(&self, row: usize) -> impl Iterator<Item = (u32, f32)> + Clone {
         let (indices, values) = self.row(row);
         indices.iter().copied().zip(values.iter().copied())
     }
@@ -82,26 +77,29 @@ impl Csr {
 
     /// Finds equal rows.
     pub fn distinct(&self) -> Distinct {
-        let mut seen: IndexMap<Vec<u8>, u32> = IndexMap::new();
-        let mut first = Vec::new();
-        let mut key = Vec::new();
-        let groups = (0..self.len())
-            .map(|row| {
-                key.clear();
-                for (index, value) in self.pairs(row) {
-                    key.extend_from_slice(&index.to_le_bytes());
-                    key.extend_from_slice(&value.to_bits().to_le_bytes());
-                }
-                if let Some(&group) = seen.get(&key) {
-                    return group;
-                }
-                let group = first.len() as u32;
-                seen.insert(key.clone(), group);
-                first.push(row);
-                group
+        let hash = |row: usize| {
+            let (indices, values) = self.row(row);
+            indices.iter().zip(values).fold(indices.len() as u64, |all, (&index, value)| {
+                mix(all, u64::from(index) << 32 | u64::from(value.to_bits()))
             })
-            .collect();
-        Distinct { first, groups }
+        };
+        let hashes: Vec<u64> = (0..self.len()).map(hash).collect();
+        Distinct::by(&hashes, |a, b| self.equal(a, self, b))
+    }
+
+    /// Whether a row is, to the bit, a row of some other rows.
+    fn equal(&self, row: usize, other: &Self, of_other: usize) -> bool {
+        let ((a, x), (b, y)) = (self.row(row), other.row(of_other));
+        a == b && x.iter().zip(y).all(|(x, y)| x.to_bits() == y.to_bits())
+    }
+
+    /// Appends the rows of another matrix of as many columns.
+    pub fn append(&mut self, other: &Self) {
+        debug_assert_eq!(self.columns, other.columns, "one width");
+        let base = self.indices.len();
+        self.offsets.extend(other.offsets[1..].iter().map(|o| base + o));
+        self.indices.extend_from_slice(&other.indices);
+        self.values.extend_from_slice(&other.values);
     }
 
     /// Checks that every value is finite.
@@ -121,77 +119,89 @@ impl Csr {
     }
 }
 
-/// Equal rows found by [`Csr::distinct`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Distinct {
-    /// The first row of each group.
-    pub first: Vec<usize>,
-    /// The group of each row.
-    pub groups: Vec<u32>,
-}
-
-/// A feature matrix with the session and window that each row stands for.
+/// Rows of which many are equal: each distinct one once.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Matrix {
-    /// Session id of each row.
-    pub session_ids: Vec<String>,
-    /// Window within the session, from 0.
-    pub windows: Vec<u32>,
-    /// The features.
-    pub rows: Csr,
+pub struct Repeated {
+    /// The distinct rows, in the order of their first occurrence.
+    pub distinct: Csr,
+    /// Which of them each row is.
+    pub of: Vec<u32>,
 }
 
-impl Matrix {
-    /// Writes `matrix.parquet`.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let mut frame = DataFrame::new_infer_height(vec![
-            Column::new("session_id".into(), &self.session_ids),
-            Column::new("window".into(), &self.windows),
-            list_column::<UInt32Type>("indices", &self.rows.offsets, &self.rows.indices),
-            list_column::<Float32Type>("values", &self.rows.offsets, &self.rows.values),
-        ])?;
-        write_parquet(path, &mut frame)
+impl Repeated {
+    /// Finds what is equal among rows.
+    pub fn of_rows(rows: &Csr) -> Self {
+        let Distinct { first, groups } = rows.distinct();
+        Self { distinct: rows.select(&first), of: groups }
     }
 
-    /// Reads `matrix.parquet`.
-    ///
-    /// # Errors
-    /// The file is missing or malformed, an index is out of range, or a value is not finite.
-    pub fn read(path: &Path, columns: usize) -> anyhow::Result<Self> {
-        let frame = read_parquet(path, None)?;
-        let place = || format!("{} is not a feature matrix", path.display());
-        let (offsets, indices) = lists::<UInt32Type>(&frame, "indices").with_context(place)?;
-        let (value_offsets, values) = lists::<Float32Type>(&frame, "values").with_context(place)?;
-        ensure!(offsets == value_offsets, "{}: indices and values differ in length", path.display());
-        if let Some(&index) = indices.iter().find(|&&i| i as usize >= columns) {
-            anyhow::bail!("{}: column {index}, but there are only {columns} features", path.display());
-        }
-        let session_ids = strings(&frame, "session_id").with_context(place)?;
-        let windows = frame.column("window")?.u32()?.iter().map(|w| w.unwrap_or(0)).collect();
-        let matrix = Self { session_ids, windows, rows: Csr { columns, offsets, indices, values } };
-        matrix
-            .rows
-            .check_finite(|row, index| {
-                format!("{}: feature {index} of session `{}`", path.display(), matrix.session_ids[row])
-            })
-            .map(|()| matrix)
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.of.len()
     }
 
-    /// Returns the session ids in order and the number of the session that each row belongs to; the windows of a
-    /// session follow each other, the first is 0.
-    pub fn sessions(&self) -> (Vec<String>, Vec<usize>) {
-        let mut ids: Vec<String> = Vec::new();
-        let mut rows = Vec::with_capacity(self.windows.len());
-        for (id, &window) in self.session_ids.iter().zip(&self.windows) {
-            if window == 0 || ids.is_empty() {
-                ids.push(id.clone());
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.of.is_empty()
+    }
+
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.distinct.columns
+    }
+
+    /// Returns the given rows, in the given order.
+    pub fn select(&self, rows: impl IntoIterator<Item = usize>) -> Self {
+        const NEW: u32 = u32::MAX;
+        let mut numbers = vec![NEW; self.distinct.len()];
+        let (mut kept, mut of) = (Vec::new(), Vec::new());
+        for row in rows {
+            let number = &mut numbers[self.of[row] as usize];
+            if *number == NEW {
+                *number = kept.len() as u32;
+                kept.push(self.of[row] as usize);
             }
-            rows.push(ids.len() - 1);
+            of.push(*number);
         }
-        (ids, rows)
+        Self { distinct: self.distinct.select(&kept), of }
+    }
+
+    /// Keeps only some columns, as [`Csr::project`].
+    #[must_use]
+    pub fn project(&self, keep: &[Option<u32>], columns: usize) -> Self {
+        let fewer = Self::of_rows(&self.distinct.project(keep, columns));
+        Self { distinct: fewer.distinct, of: self.of.iter().map(|&row| fewer.of[row as usize]).collect() }
+    }
+
+    /// Appends rows of as many columns.
+    pub fn append(&mut self, other: &Self) {
+        let mine = self.distinct.len();
+        self.distinct.append(&other.distinct);
+        // Rows that were distinct keep their numbers.
+        let all = Self::of_rows(&self.distinct);
+        self.of.extend(other.of.iter().map(|&row| all.of[mine + row as usize]));
+        self.distinct = all.distinct;
+    }
+
+    /// How often each distinct row occurs.
+    pub fn counts(&self) -> Vec<f64> {
+        let mut counts = vec![0.0; self.distinct.len()];
+        self.of.iter().for_each(|&row| counts[row as usize] += 1.0);
+        counts
+    }
+
+    /// Gives each row what its distinct one has.
+    ///
+    /// # Panics
+    /// Fewer values than distinct rows.
+    pub fn spread<T: Clone>(&self, values: &[T]) -> Vec<T> {
+        self.of.iter().map(|&row| values[row as usize].clone()).collect()
+    }
+
+    /// All rows, each by itself.
+    pub fn rows(&self) -> Csr {
+        let all: Vec<usize> = self.of.iter().map(|&row| row as usize).collect();
+        self.distinct.select(&all)
     }
 }
 
@@ -217,18 +227,20 @@ mod tests {
     }
 
     #[test]
-    fn a_matrix_survives_its_file_and_a_nan_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("matrix.parquet");
-        let ids = vec!["a".to_owned(), "b".to_owned(), "b".to_owned()];
-        let mut matrix = Matrix { session_ids: ids, windows: vec![0, 0, 1], rows: sample() };
-        matrix.write(&path).unwrap();
-        assert_eq!(Matrix::read(&path, 4).unwrap(), matrix);
-        assert_eq!(matrix.sessions(), (vec!["a".to_owned(), "b".to_owned()], vec![0, 1, 1]));
-        matrix.rows.values[1] = f32::NAN;
-        matrix.write(&path).unwrap();
-        let error = Matrix::read(&path, 4).unwrap_err().to_string();
-        assert!(error.contains("feature 3 of session `a`"), "{error}");
-        assert!(Matrix::read(&path, 3).unwrap_err().to_string().contains("column 3"));
+    fn repeated_rows_are_those_they_stand_for() {
+        let repeated = Repeated::of_rows(&sample());
+        assert_eq!((repeated.len(), repeated.distinct.len(), repeated.counts()), (3, 2, vec![2.0, 1.0]));
+        assert_eq!(repeated.rows(), sample());
+        let some = repeated.select([1, 2, 1]);
+        assert_eq!((some.of.clone(), some.rows()), (vec![0, 1, 0], sample().select(&[1, 2, 1])));
+        // Without column 0 and 3 all are equal.
+        assert_eq!(repeated.project(&[None, None, Some(0), None], 1).of, [0, 0, 0]);
+        let mut both = repeated.clone();
+        let mut other = Csr::new(4);
+        other.push([(1, 5.0)]);
+        other.push([]);
+        both.append(&Repeated::of_rows(&other));
+        assert_eq!((both.of, both.distinct.len()), (vec![0, 1, 0, 2, 1], 3));
+        assert_eq!(both.distinct.row(2), (&[1][..], &[5.0][..]));
     }
 }

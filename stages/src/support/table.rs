@@ -67,7 +67,9 @@ pub fn lists<T: PolarsNumericType>(frame: &DataFrame, column: &str) -> anyhow::R
     let start = list.downcast_iter().next().map_or(0, |array| array.offsets().as_slice()[0]);
     let inner = list.get_inner().slice(start, offsets[offsets.len() - 1]);
     let inner = inner.unpack::<T>().with_context(|| format!("column `{column}` holds another type"))?;
-    let values = inner.iter().map(|v| v.context("null inside a list")).collect::<anyhow::Result<Vec<_>>>()?;
+    anyhow::ensure!(inner.null_count() == 0, "null inside a list");
+    let mut values = Vec::with_capacity(inner.len());
+    inner.downcast_iter().for_each(|part| values.extend_from_slice(part.values()));
     Ok((offsets, values))
 }
 

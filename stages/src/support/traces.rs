@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
-use polars::prelude::{DataFrame, DataType, Int64Type, StringChunked, TimeUnit, UInt32Type};
+use polars::prelude::{DataFrame, DataType, Int64Type, StringChunked, TimeUnit, UInt32Type, UInt64Type};
 
+use super::parquet::Table;
 use super::table::{lists, present, read_parquet};
+use super::turns::in_order;
 
 /// All sessions of a table, in its order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,6 +34,89 @@ pub struct Traces {
     pub until: Vec<i64>,
     /// How many sessions each stands for; empty: one.
     pub weights: Vec<f64>,
+    /// Values of wildcards in the lines of events, where features are made of them; no table of sessions has them.
+    pub values: Values,
+}
+
+/// The value of a wildcard in the line of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Value {
+    /// Number of the event in its session.
+    pub event: u32,
+    /// Which wildcard of which template; see [`crate::featurize::parameters`].
+    pub source: u32,
+    /// A number as bits of f32, or a hash.
+    pub bits: u32,
+}
+
+/// Values of sessions, in order of their events; of no session where none are known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Values {
+    /// Where those of each session end.
+    ends: Vec<usize>,
+    all: Vec<Value>,
+}
+
+impl Values {
+    /// Adds those of the next session.
+    pub fn push(&mut self, values: &[Value]) {
+        self.all.extend_from_slice(values);
+        self.ends.push(self.all.len());
+    }
+
+    /// Those of a session.
+    pub fn of(&self, session: usize) -> &[Value] {
+        let Some(&end) = self.ends.get(session) else { return &[] };
+        let start = if session == 0 { 0 } else { self.ends[session - 1] };
+        &self.all[start..end]
+    }
+
+    /// Whether none are known of any session.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+}
+
+/// The ids of sessions and their events: session i has `events[offsets[i]..offsets[i + 1]]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Events {
+    /// Session ids.
+    pub ids: Vec<String>,
+    /// Where the events of each begin, and where those of the last end.
+    pub offsets: Vec<usize>,
+    /// Template numbers, all sessions one after the other.
+    pub events: Vec<u32>,
+}
+
+impl Events {
+    /// Reads ids and events of a sessions table, which needs no other columns. Works on the rayon pool it is called from.
+    ///
+    /// # Errors
+    /// The file is missing or has other columns or types.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let place = || format!("{} is not a sessions table", path.display());
+        if Table::open(path)?.is_own() {
+            let Traces { ids, offsets, events, .. } = Traces::read_some(path, Some(Wanted::Events))?;
+            return Ok(Self { ids, offsets, events });
+        }
+        let frame = read_parquet(path, Some(&["session_id", "events"]))?;
+        let (offsets, events) = lists::<UInt32Type>(&frame, "events").with_context(place)?;
+        Ok(Self { ids: strings(&frame, "session_id").with_context(place)?, offsets, events })
+    }
+
+    /// The events of a session.
+    pub fn of(&self, row: usize) -> &[u32] {
+        &self.events[self.offsets[row]..self.offsets[row + 1]]
+    }
+}
+
+/// What of a session is read beside its id, times and whether it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Events.
+    Events,
+    /// Events and the gaps between them.
+    Gaps,
 }
 
 /// One session: its events in order and the gap in milliseconds before each.
@@ -45,6 +130,8 @@ pub struct Trace<'a> {
     pub censored: bool,
     /// Milliseconds between the last event of the session and the last event of the input (or when it is looked at).
     pub silence: i64,
+    /// Values of wildcards, numbered by the events of the whole session.
+    pub values: &'a [Value],
 }
 
 impl Traces {
@@ -54,15 +141,84 @@ impl Traces {
     /// Columns that a table may have.
     pub const OPTIONAL: [&'static str; 2] = ["until", "weight"];
 
-    /// Reads a sessions table.
+    /// Reads a sessions table. Works on the rayon pool it is called from.
     ///
     /// # Errors
     /// The file is missing or has other columns or types.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
+        Self::read_some(path, Some(Wanted::Gaps))
+    }
+
+    /// Reads a sessions table without events and gaps (`offsets` stay empty), or with events alone. Works on the rayon pool it is
+    /// called from.
+    ///
+    /// # Errors
+    /// As [`Traces::read`].
+    pub fn read_some(path: &Path, wanted: Option<Wanted>) -> anyhow::Result<Self> {
+        let place = || format!("{} is not a sessions table", path.display());
+        let table = Table::open(path)?;
+        // Tables with further columns are written by other means.
+        if table.is_own() {
+            return Self::from_table(&table, wanted).with_context(place);
+        }
         let mut columns = Self::COLUMNS.to_vec();
         columns.extend(present(path, &Self::OPTIONAL)?);
         let frame = read_parquet(path, Some(&columns))?;
-        Self::from_frame(&frame).with_context(|| format!("{} is not a sessions table", path.display()))
+        let mut traces = Self::from_frame(&frame).with_context(place)?;
+        if wanted.is_none() {
+            (traces.offsets, traces.events) = (Vec::new(), Vec::new());
+        }
+        if wanted != Some(Wanted::Gaps) {
+            traces.gaps = Vec::new();
+        }
+        Ok(traces)
+    }
+
+    fn from_table(table: &Table, wanted: Option<Wanted>) -> anyhow::Result<Self> {
+        let mut all = Self::default();
+        if wanted.is_some() {
+            all.offsets.push(0);
+        }
+        let read = |group: usize| Self::of_group(table, group, wanted);
+        in_order(table.groups(), read, |_, mut part: Self| {
+            let base = all.events.len();
+            all.offsets.extend(part.offsets.iter().skip(1).map(|end| base + end));
+            all.ids.append(&mut part.ids);
+            all.starts.append(&mut part.starts);
+            all.ends.append(&mut part.ends);
+            all.censored.append(&mut part.censored);
+            all.events.append(&mut part.events);
+            all.gaps.append(&mut part.gaps);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// Reads a row group of a table of [`crate::support::parquet`].
+    ///
+    /// # Errors
+    /// A column is missing or damaged.
+    pub fn of_group(table: &Table, group: usize, wanted: Option<Wanted>) -> anyhow::Result<Self> {
+        let read = |name: &str| table.read(group, table.column(name)?);
+        let mut part = Self::default();
+        read("session_id")?.texts(|text| part.ids.push(String::from_utf8_lossy(text).into_owned()))?;
+        read("start")?.numbers(|time| part.starts.push(time))?;
+        read("end")?.numbers(|time| part.ends.push(time))?;
+        read("censored")?.flags(|open| part.censored.push(open))?;
+        let n = part.ids.len();
+        ensure!([part.starts.len(), part.ends.len(), part.censored.len()] == [n; 3], "columns differ in length");
+        let Some(wanted) = wanted else { return Ok(part) };
+        let (ends, mut events, dictionary) = read("events")?.lists()?;
+        events.iter_mut().for_each(|event| *event = dictionary[*event as usize]);
+        ensure!(ends.len() == n, "columns differ in length");
+        if wanted == Wanted::Gaps {
+            let (of_gaps, gaps) = read("gaps")?.long_lists()?;
+            ensure!(ends == of_gaps, "columns `events` and `gaps` differ in length");
+            part.gaps = gaps;
+        }
+        part.offsets = std::iter::once(0).chain(ends.into_iter().map(|end| end as usize)).collect();
+        part.events = events;
+        Ok(part)
     }
 
     /// Takes a frame in the format of `sessions.parquet`; further columns are ignored.
@@ -95,6 +251,7 @@ impl Traces {
             offsets,
             events,
             gaps,
+            values: Values::default(),
         })
     }
 
@@ -132,6 +289,9 @@ impl Traces {
                 copies.gaps.extend_from_slice(cut.gaps);
                 copies.offsets.push(copies.events.len());
                 copies.censored.push(true);
+                if !self.values.is_empty() {
+                    copies.values.push(cut.values);
+                }
                 origin.push(row);
             }
         }
@@ -150,6 +310,7 @@ impl Traces {
             gaps: &self.gaps[range],
             censored: self.censored[row],
             silence: (horizon - self.ends[row]).max(0) / 1000,
+            values: self.values.of(row),
         }
     }
 }
@@ -165,7 +326,14 @@ impl<'a> Trace<'a> {
             at += gap as f64;
             if at > horizon && i > 0 {
                 let silence = (horizon - (at - gap as f64)).max(0.0) as i64;
-                return Some(Trace { events: &self.events[..i], gaps: &self.gaps[..i], censored: true, silence });
+                let values = self.values_of(0, i);
+                return Some(Trace {
+                    events: &self.events[..i],
+                    gaps: &self.gaps[..i],
+                    censored: true,
+                    silence,
+                    values,
+                });
             }
         }
         None
@@ -179,8 +347,24 @@ impl<'a> Trace<'a> {
             gaps: &self.gaps[from..to],
             censored: self.censored && last,
             silence: if last { self.silence } else { 0 },
+            values: self.values_of(from, to),
         }
     }
+
+    /// Values in the events `from..to`.
+    fn values_of(&self, from: usize, to: usize) -> &'a [Value] {
+        let at = |event: usize| self.values.partition_point(|value| (value.event as usize) < event);
+        &self.values[at(from)..at(to)]
+    }
+}
+
+/// Reads the line number over all files of each event of a sessions table, all sessions one after the other.
+///
+/// # Errors
+/// The file is missing, or has no lines.
+pub fn read_lines(path: &Path) -> anyhow::Result<Vec<u64>> {
+    let frame = read_parquet(path, Some(&["lines"]))?;
+    Ok(lists::<UInt64Type>(&frame, "lines").with_context(|| format!("{} has no lines", path.display()))?.1)
 }
 
 /// Where a session belongs when models are fitted.
@@ -376,8 +560,44 @@ fn times(frame: &DataFrame, column: &str) -> anyhow::Result<Vec<i64>> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_table_is_read_alike_by_both_ways_and_in_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sessions.parquet");
+        let n = 5usize;
+        let sessions = crate::sessionize::Sessions {
+            ids: (0..n).map(|i| format!("s{i}")).collect(),
+            start: (0..n as i64).map(|i| 1_000_000 * i).collect(),
+            end: (0..n as i64).map(|i| 1_000_000 * i + 7000).collect(),
+            censored: (0..n).map(|i| i % 3 == 1).collect(),
+            offsets: vec![0, 2, 3, 3, 7, 8],
+            events: vec![4, 0, 4, 1, 1, 2, 4, 0],
+            gaps: vec![0, 5, 0, 0, 1, 2, 3, 0],
+            lines: (1..=8).collect(),
+        };
+        sessions.write(&path).unwrap();
+        let traces = Traces::read(&path).unwrap();
+        assert_eq!(traces, Traces::from_frame(&read_parquet(&path, None).unwrap()).unwrap());
+        assert_eq!((traces.trace(3, 0).events, traces.trace(3, 0).gaps), (&[1, 1, 2, 4][..], &[0, 1, 2, 3][..]));
+        let alone = Events::read(&path).unwrap();
+        assert_eq!((alone.of(3), alone.ids.len()), (&[1, 1, 2, 4][..], n));
+        let events = Traces::read_some(&path, Some(Wanted::Events)).unwrap();
+        assert_eq!(events, Traces { gaps: Vec::new(), ..traces.clone() });
+        let heads = Traces::read_some(&path, None).unwrap();
+        assert_eq!(heads, Traces { offsets: Vec::new(), events: Vec::new(), ..events.clone() });
+        // A table by other means, with when sessions are looked at.
+        let mut frame = read_parquet(&path, None).unwrap();
+        frame.with_column(crate::fusion::time_column("until", &[9; 5]).unwrap()).unwrap();
+        crate::support::table::write_parquet(&path, &mut frame).unwrap();
+        let until = Traces { until: vec![9; 5], ..traces };
+        assert_eq!(Traces::read(&path).unwrap(), until);
+        assert_eq!(Events::read(&path).unwrap(), alone);
+        let heads = Traces { offsets: Vec::new(), events: Vec::new(), gaps: Vec::new(), ..until };
+        assert_eq!(Traces::read_some(&path, None).unwrap(), heads);
+    }
+
     fn trace<'a>(events: &'a [u32], gaps: &'a [i64]) -> Trace<'a> {
-        Trace { events, gaps, censored: false, silence: 9 }
+        Trace { events, gaps, censored: false, silence: 9, values: &[] }
     }
 
     #[test]

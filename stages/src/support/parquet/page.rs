@@ -173,6 +173,18 @@ impl Page {
         self
     }
 
+    /// Encodes words of four bytes as they stand (numbers with a fraction by their bits) and compresses them: worth it where whole
+    /// lists repeat.
+    ///
+    /// # Errors
+    /// As [`Page::compressed`].
+    pub fn of_plain(lists: Option<&Lists>, values: &[u32]) -> anyhow::Result<Self> {
+        let mut page = Self::of(Encoding::Plain, lists, values.len());
+        page.bytes.reserve(4 * values.len());
+        values.iter().for_each(|value| page.bytes.extend_from_slice(&value.to_le_bytes()));
+        page.done().compressed()
+    }
+
     /// Encodes strings: where each ends in `bytes`, which is UTF-8.
     pub fn of_texts(lists: Option<&Lists>, ends: &[u32], bytes: &[u8]) -> Self {
         let mut page = Self::of(Encoding::DeltaLengthByteArray, lists, ends.len());

@@ -27,6 +27,9 @@ pub struct Data {
     dictionary: Option<DictPage>,
 }
 
+/// Lists of texts: where each row ends, places in the dictionary, and that.
+pub type TextLists<'a> = (Vec<u32>, Vec<u32>, Vec<&'a [u8]>);
+
 impl Data {
     /// Calls `value` with each number of a column of one number a row.
     ///
@@ -108,6 +111,48 @@ impl Data {
         Ok((ends, values))
     }
 
+    /// Returns lists of words of four bytes that have no dictionary: where each row ends, and the words.
+    ///
+    /// # Errors
+    /// The page is damaged.
+    pub fn plain_lists(&self) -> anyhow::Result<(Vec<u32>, Vec<u32>)> {
+        let (ends, bytes) = self.ends()?;
+        let values: Vec<u32> = bytes.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
+        anyhow::ensure!(values.len() == ends.last().map_or(0, |&end| end as usize), "a list is cut off");
+        Ok((ends, values))
+    }
+
+    /// Returns lists of texts of a dictionary: where each row ends, places in the dictionary, and that.
+    ///
+    /// # Errors
+    /// The page is damaged.
+    pub fn text_lists(&self) -> anyhow::Result<TextLists<'_>> {
+        let (ends, bytes) = self.ends()?;
+        let mut numbers = Vec::new();
+        take_numbers(bytes, ends.last().map_or(0, |&end| end as usize), &mut numbers)?;
+        let mut rest = self.dictionary.as_ref().map_or(&[][..], |page| &page.buffer);
+        let mut texts = Vec::new();
+        while let Some((length, after)) = rest.split_first_chunk::<4>() {
+            let text = after.split_at_checked(u32::from_le_bytes(*length) as usize).context("a text is cut off")?;
+            texts.push(text.0);
+            rest = text.1;
+        }
+        let most = numbers.iter().copied().max().unwrap_or(0) as usize;
+        anyhow::ensure!(numbers.is_empty() || most < texts.len(), "a number is not in its dictionary");
+        Ok((ends, numbers, texts))
+    }
+
+    /// Calls `value` with each truth of a column of one truth a row.
+    ///
+    /// # Errors
+    /// The page is damaged.
+    pub fn flags(&self, mut value: impl FnMut(bool)) -> anyhow::Result<()> {
+        let bytes = self.page.buffer();
+        anyhow::ensure!(8 * bytes.len() >= self.count(), "a truth is cut off");
+        (0..self.count()).for_each(|i| value(bytes[i / 8] >> (i % 8) & 1 == 1));
+        Ok(())
+    }
+
     /// Returns where the lists of a column end, and the bytes of their values.
     fn ends(&self) -> anyhow::Result<(Vec<u32>, &[u8])> {
         let mut bytes = self.page.buffer();
@@ -157,6 +202,11 @@ impl Table {
         let file = File::open(path).with_context(context)?;
         let about = read_metadata(&mut &file).with_context(context)?;
         Ok(Self { file, path: path.to_owned(), about })
+    }
+
+    /// Returns whether a [`TableWriter`](super::TableWriter) wrote the file.
+    pub fn is_own(&self) -> bool {
+        self.about.created_by.as_deref() == Some(super::write::CREATED_BY)
     }
 
     fn place(&self, group: usize, column: usize) -> &ColumnChunkMetadata {

@@ -13,6 +13,9 @@ use polars_parquet::parquet::write::{DynIter, DynStreamingIterator, FileWriter, 
 
 use super::{Field, Page};
 
+/// What the files say they were written by.
+pub(super) const CREATED_BY: &str = "logweir";
+
 /// Writes a table.
 pub struct TableWriter {
     out: FileWriter<BufWriter<File>>,
@@ -31,7 +34,7 @@ impl TableWriter {
         // Spans are told of row groups; an index of pages would say the same of the one page that each column has.
         let options = WriteOptions { write_statistics: false, version: Version::V2 };
         let file = BufWriter::with_capacity(1 << 16, file);
-        Ok(Self { out: FileWriter::new(file, schema, options, Some("logweir".to_owned())), path: path.to_owned() })
+        Ok(Self { out: FileWriter::new(file, schema, options, Some(CREATED_BY.to_owned())), path: path.to_owned() })
     }
 
     /// Writes a row group: a page for each column.
