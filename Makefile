@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run study test check bench bench-engine bench-lineage bench-parse bench-models soak validate-lineage data serve dashboards clean bootstrap bootstrap-test
+.PHONY: help build run study test check bench bench-engine bench-lineage bench-parse bench-models soak validate-lineage data serve test-serve bench-serve dashboards clean bootstrap bootstrap-test
 
 ARGS ?=
 
@@ -50,8 +50,14 @@ validate-lineage: build ## Export several runs in every standard format and have
 data: ## Fetch the public HDFS_v1 set (1.5 GB unpacked) into data/raw/HDFS_v1 and check its counts
 	@scripts/data.sh
 
-serve: ## Show reports/ at http://127.0.0.1:8787 (a plain file server; PORT=n for another port)
-	@scripts/serve.sh
+serve: build ## Show runs, metrics, lineage and alerts at http://127.0.0.1:8787 (PORT=n for another port)
+	@scripts/serve.sh $(ARGS)
+
+test-serve: build ## Open every page in a real Chromium: contents, keyboard, contrast, narrow screens (SHOTS=folder keeps pictures)
+	@scripts/test-serve.sh
+
+bench-serve: build ## Time the web page on many runs and sessions (RUNS=1000 SESSIONS=575061)
+	@scripts/bench-serve.sh $(or $(RUNS),1000) $(or $(SESSIONS),575061)
 
 dashboards: build ## Start PostgreSQL and Grafana (docker compose), load the scores, say where to look
 	@scripts/dashboards.sh

@@ -189,6 +189,12 @@ pub(crate) enum Command {
   logweir explain blk_-1608999687919862906 --run 8f3a   of another run
   logweir explain blk_-1608999687919862906 --json       for programs")]
     Explain(ExplainArgs),
+    /// Show runs, metrics, lineage and alerts as a web page
+    #[command(after_help = "Examples:
+  logweir serve                          at http://127.0.0.1:8787, for this machine
+  logweir serve --addr 127.0.0.1:0       at any free port
+  logweir serve --addr 0.0.0.0:8787      for other hosts too: the address printed carries a token")]
+    Serve(ServeArgs),
     /// List the built-in stage kinds, or show one with every parameter
     #[command(after_help = "Examples:
   logweir stages         all kinds
@@ -523,6 +529,14 @@ pub(crate) struct ExplainArgs {
     /// Explain with the artifacts of this run (default: the last)
     #[arg(long, value_name = "RUN")]
     pub(crate) run: Option<String>,
+}
+
+/// `serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Where to listen; beyond this machine (not 127.0.0.1, [::1] or localhost) a token is asked for
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8787")]
+    pub(crate) addr: String,
 }
 
 /// `stages`.

@@ -4,6 +4,8 @@ mod cli;
 mod commands;
 mod emit;
 mod render;
+mod serve;
+mod trail;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

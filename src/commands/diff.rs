@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use logweir_engine::compare::{Comparison, Difference, DifferenceKind, MetricDifference, StageChange};
+use logweir_engine::engine::Engine;
 use logweir_engine::event::Reason;
 use logweir_engine::history::RunInfo;
 use serde_json::Value;
@@ -12,6 +13,7 @@ use crate::cli::{DiffArgs, Global};
 use crate::commands::history::options;
 use crate::commands::metrics::{declared, delta, headline, number};
 use crate::commands::{Outcome, open};
+use crate::render::diagnostic::Failure;
 use crate::render::table::Table;
 use crate::render::{Screen, text};
 
@@ -19,15 +21,19 @@ use crate::render::{Screen, text};
 const SHOWN: usize = 12;
 
 pub(super) fn diff(global: &Global, args: &DiffArgs, screen: &Screen) -> Outcome {
-    let engine = open(global)?;
-    let runs = engine.runs()?;
-    let found = engine.compare(&args.from, &args.to, &declared(global, &engine, &runs))?;
+    let found = compared(global, &open(global)?, &args.from, &args.to)?;
     if screen.json {
         screen.json(&found)?;
     } else {
         screen.data(&page(&found, screen))?;
     }
     Ok(0)
+}
+
+/// What differs between two runs.
+pub(crate) fn compared(global: &Global, engine: &Engine, from: &str, to: &str) -> Result<Comparison, Failure> {
+    let runs = engine.runs()?;
+    Ok(engine.compare(from, to, &declared(global, engine, &runs))?)
 }
 
 fn page(found: &Comparison, screen: &Screen) -> String {

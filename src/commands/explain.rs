@@ -27,19 +27,50 @@ use crate::render::{Paint, Screen};
 
 pub(super) fn explain(global: &Global, args: &ExplainArgs, screen: &Screen) -> Outcome {
     let engine = open(global)?;
-    let detail = engine.show(args.run.as_deref().unwrap_or("last"))?;
-    let artifacts = Artifacts::of(&engine, &detail)?;
-    let Some(session) = Chosen::find(&artifacts.sessions, &args.session).map_err(Failure::environment)? else {
-        return Err(artifacts.missing(&args.session, &detail)?);
+    tell(&engine, args.run.as_deref(), &args.session, |told, unread| {
+        if screen.json {
+            return screen.json(&told.json());
+        }
+        screen.data(&told.page(screen.out))?;
+        if let Some(error) = unread {
+            screen.note(&format!("{} {error:#}", screen.err.yellow("warning:")));
+        }
+        Ok(())
+    })??;
+    Ok(0)
+}
+
+/// What `explain --json` says of a session.
+pub(crate) fn document(engine: &Engine, run: Option<&str>, session: &str) -> Result<Value, Failure> {
+    tell(engine, run, session, |told, unread| {
+        let mut document = told.json();
+        if let Some(error) = unread {
+            document["unread"] = format!("{error:#}").into();
+        }
+        document
+    })
+}
+
+/// Explains a session and hands over what there is to say, and why its lines cannot be read.
+fn tell<T>(
+    engine: &Engine,
+    run: Option<&str>,
+    id: &str,
+    say: impl FnOnce(&Told<'_>, Option<&anyhow::Error>) -> T,
+) -> Result<T, Failure> {
+    let detail = engine.show(run.unwrap_or("last"))?;
+    let artifacts = Artifacts::of(engine, &detail)?;
+    let Some(session) = Chosen::find(&artifacts.sessions, id).map_err(Failure::environment)? else {
+        return Err(artifacts.missing(id, &detail)?);
     };
     let scratch = Scratch::new(engine.project().root(), "explain")?;
-    let directories = directories(&engine, &detail, &scratch.0)?;
+    let directories = directories(engine, &detail, &scratch.0)?;
     let templates = Templates {
         event_ids: artifacts.templates.iter().map(|t| t.event_id.clone()).collect(),
         texts: artifacts.templates.iter().map(|t| t.text.clone()).collect(),
     };
     let params = ExplainParams::default();
-    let files = files(&engine, &detail)?;
+    let files = files(engine, &detail)?;
     let explained = Explainer::load(&directories, &templates, files, &params)
         .and_then(|explainer| {
             let differences = explainer.differences(&session);
@@ -54,28 +85,24 @@ pub(super) fn explain(global: &Global, args: &ExplainArgs, screen: &Screen) -> O
             let (raw, explanation) = explained.pop().context("the session was not explained (a bug)")?;
             Ok((explainer.fused(&raw), raw, explanation))
         })
-        .map_err(|error| Failure::work(error.context(format!("cannot explain `{}`", args.session))))?;
+        .map_err(|error| Failure::work(error.context(format!("cannot explain `{id}`"))))?;
     let (score, raw, explanation) = explained;
-    let lines = artifacts.lines(&args.session, &detail);
+    let lines = artifacts.lines(id, &detail);
     let told = Told {
-        id: &args.session,
+        id,
         run: &detail.info.run,
         score,
-        decided: Decided::of(&engine, &detail, &args.session)?,
+        decided: Decided::of(engine, &detail, id)?,
         raw,
         explanation,
         lines: lines.as_deref().ok(),
         artifacts: &artifacts,
     };
-    if screen.json {
-        screen.json(&told.json())?;
-    } else {
-        screen.data(&told.page(screen.out))?;
-        if let Err(Failure::Other { error, .. }) = &lines {
-            screen.note(&format!("{} {error:#}", screen.err.yellow("warning:")));
-        }
-    }
-    Ok(0)
+    let unread = match &lines {
+        Err(Failure::Other { error, .. }) => Some(error),
+        _ => None,
+    };
+    Ok(say(&told, unread))
 }
 
 /// What the pipeline decided.

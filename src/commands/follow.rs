@@ -21,6 +21,7 @@ use crate::render::live::{Foresee, Live};
 use crate::render::progress::Lines;
 use crate::render::summary::{self, Counts, Ending};
 use crate::render::{self, Screen, to_stderr};
+use crate::trail::Trail;
 
 /// The page people look at first, when a pipeline makes one.
 const FRONT_PAGE: &str = "reports/index.html";
@@ -28,6 +29,7 @@ const FRONT_PAGE: &str = "reports/index.html";
 /// Runs, shows it happening, and says how it ended; returns the exit code. `glance` is what a look at the files alone found.
 pub(super) fn carry_out(follower: Follower<'_>, engine: &Arc<Engine>, glance: Option<Box<Glance<'_>>>) -> Outcome {
     follower.engine.replace(Some(Arc::clone(engine)));
+    follower.trail.replace(Some(Trail::new(engine.project().root())));
     if let Some(settings) = &engine.spec().openlineage {
         follower.tell(settings, engine.project().root());
     }
@@ -69,12 +71,14 @@ pub(super) struct Follower<'a> {
     shown: RefCell<Option<Shown>>,
     told: RefCell<Told>,
     emitter: RefCell<Option<Emitter>>,
+    /// Not there for a run with nothing to do.
+    trail: RefCell<Option<Trail>>,
 }
 
 impl<'a> Follower<'a> {
     pub(super) fn new(options: &'a RunOptions, screen: &'a Screen, cancel: &'a Arc<AtomicBool>) -> Self {
-        let (engine, shown, told, emitter) = Default::default();
-        Self { engine, options, screen, cancel, shown, told, emitter }
+        let (engine, shown, told, emitter, trail) = Default::default();
+        Self { engine, options, screen, cancel, shown, told, emitter, trail }
     }
 
     /// Begins to tell a receiver of what happens.
@@ -154,6 +158,9 @@ impl Sink for Follower<'_> {
     fn event(&self, event: &Event) {
         if let Some(emitter) = &*self.emitter.borrow() {
             emitter.event(event);
+        }
+        if let Some(trail) = &*self.trail.borrow() {
+            trail.event(event);
         }
         let mut told = self.told.borrow_mut();
         match event {

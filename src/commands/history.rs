@@ -19,10 +19,7 @@ pub(super) fn runs(global: &Global, args: &RunsArgs, screen: &Screen) -> Outcome
     let engine = open(global)?;
     let metric = args.metric.as_deref();
     let values = metric.map(|metric| metrics::column(global, &engine, metric, args.limit)).transpose()?;
-    let mut runs = engine.runs()?;
-    runs.reverse();
-    let hidden = runs.len().saturating_sub(args.limit);
-    runs.truncate(args.limit);
+    let (runs, hidden) = latest(&engine, args.limit)?;
     if screen.json {
         let mut document = json!({"runs": runs});
         for run in document["runs"].as_array_mut().into_iter().flatten() {
@@ -62,6 +59,21 @@ pub(super) fn runs(global: &Global, args: &RunsArgs, screen: &Screen) -> Outcome
     Ok(0)
 }
 
+/// The latest runs, newest first, and how many there are before them.
+fn latest(engine: &Engine, limit: usize) -> Result<(Vec<RunInfo>, usize), Failure> {
+    let mut runs = engine.runs()?;
+    runs.reverse();
+    let hidden = runs.len().saturating_sub(limit);
+    runs.truncate(limit);
+    Ok((runs, hidden))
+}
+
+/// What `runs --json` says, and how many runs there are before these.
+pub(crate) fn runs_document(engine: &Engine, limit: usize) -> Result<Value, Failure> {
+    let (runs, hidden) = latest(engine, limit)?;
+    Ok(json!({"runs": runs, "before": hidden}))
+}
+
 fn result(run: &RunInfo, paint: Paint) -> String {
     match run {
         run if run.interrupted => paint.yellow("interrupted"),
@@ -84,21 +96,31 @@ pub(super) fn options(run: &RunInfo) -> String {
 }
 
 pub(super) fn show(engine: &Engine, args: &ShowArgs, screen: &Screen) -> Outcome {
-    let mut detail = engine.show(&args.run)?;
-    // As the pipeline is written; stages it no longer has come last.
-    let position: BTreeMap<&str, usize> =
-        engine.spec().stages.iter().enumerate().map(|(i, stage)| (stage.name.as_str(), i)).collect();
-    detail.stages.sort_by_key(|stage| position.get(stage.stage.as_str()).copied().unwrap_or(usize::MAX));
+    let detail = in_order(engine, &args.run)?;
     if screen.json {
-        let mut document = serde_json::to_value(&detail).map_err(|e| Failure::bug(e.to_string()))?;
-        document["critical_path"] =
-            serde_json::to_value(critical_path(&detail)).map_err(|e| Failure::bug(e.to_string()))?;
-        document["peak_memory"] = peak(&detail).map_or(Value::Null, Value::from);
-        screen.json(&document)?;
+        screen.json(&document(&detail)?)?;
     } else {
         screen.data(&page(&detail, screen))?;
     }
     Ok(0)
+}
+
+/// A run with its stages as the pipeline is written; those it no longer has come last.
+pub(crate) fn in_order(engine: &Engine, run: &str) -> Result<RunDetail, Failure> {
+    let mut detail = engine.show(run)?;
+    let position: BTreeMap<&str, usize> =
+        engine.spec().stages.iter().enumerate().map(|(i, stage)| (stage.name.as_str(), i)).collect();
+    detail.stages.sort_by_key(|stage| position.get(stage.stage.as_str()).copied().unwrap_or(usize::MAX));
+    Ok(detail)
+}
+
+/// What `show --json` says.
+pub(crate) fn document(detail: &RunDetail) -> Result<Value, Failure> {
+    let bug = |e: serde_json::Error| Failure::bug(e.to_string());
+    let mut document = serde_json::to_value(detail).map_err(bug)?;
+    document["critical_path"] = serde_json::to_value(critical_path(detail)).map_err(bug)?;
+    document["peak_memory"] = peak(detail).map_or(Value::Null, Value::from);
+    Ok(document)
 }
 
 fn page(detail: &RunDetail, screen: &Screen) -> String {

@@ -21,7 +21,7 @@ use crate::render::{Paint, Screen, text};
 const COLUMNS: usize = 6;
 
 /// Returns what the pipeline, and the pipelines of the runs, declare as metrics.
-pub(super) fn declared(global: &Global, engine: &Engine, runs: &[RunInfo]) -> Declared {
+pub(crate) fn declared(global: &Global, engine: &Engine, runs: &[RunInfo]) -> Declared {
     let mut declared = Declared::default();
     declared.add(engine.spec());
     let here = engine.project().file_name();
@@ -114,6 +114,28 @@ pub(super) fn metrics(global: &Global, args: &MetricsArgs, screen: &Screen) -> O
         screen.note(&format!("written: {}", file.display()));
     }
     Ok(0)
+}
+
+/// What `metrics --json -n RUNS` says of the numbers that fit the patterns (none: the headline ones).
+pub(crate) fn series_document(
+    global: &Global,
+    engine: &Engine,
+    runs: usize,
+    patterns: &[String],
+) -> Result<Value, Failure> {
+    let declared = declared(global, engine, &engine.runs()?);
+    let mut taken = 0;
+    let all = engine.metrics(None, &declared, |run| {
+        taken += usize::from(!run.idle || taken == 0);
+        taken >= runs.max(2)
+    })?;
+    let Some(last) = all.last().map(|run| run.run.run.clone()) else {
+        return Ok(json!({"run": null, "previous": null, "runs": [], "unchanged": 0, "missing": {}, "metrics": []}));
+    };
+    let idle = all.iter().filter(|run| run.idle && run.run.run != last).count();
+    let runs: Vec<&RunMetrics> = all.iter().filter(|run| !run.idle || run.run.run == last).collect();
+    let names = chosen(&runs, patterns, false)?;
+    Ok(document(&runs, &names, true, idle, None))
 }
 
 fn destination(file: Option<&Path>, here: &Path, engine: &Engine) -> Result<PathBuf, Failure> {

@@ -2,21 +2,22 @@
 //! to show; the engine decides everything else.
 
 mod cancel;
-mod diff;
-mod explain;
+pub(crate) mod diff;
+pub(crate) mod explain;
 mod export_lineage;
 mod follow;
 mod gc;
 mod graph;
-mod history;
+pub(crate) mod history;
 mod init;
 mod lineage;
 mod lines;
 mod man;
-mod metrics;
+pub(crate) mod metrics;
 mod plan;
 mod run;
-mod score;
+pub(crate) mod score;
+mod serve;
 mod simulate;
 mod stages;
 mod verify;
@@ -65,6 +66,7 @@ pub(crate) fn execute(cli: &Cli, screen: &Screen) -> Outcome {
         Command::Score(args) => score::score(global, args, screen),
         Command::Explain(args) => explain::explain(global, args, screen),
         Command::Lines(args) => lines::lines(global, args, screen),
+        Command::Serve(args) => serve::serve(global, args, screen),
         Command::Stages(args) => stages::stages(args, screen),
         Command::Schema => stages::schema(screen),
         Command::Init(args) => init::init(global, args, screen),
@@ -103,7 +105,7 @@ fn load(global: &Global) -> Result<(spec::Spec, Dag), Failure> {
 }
 
 /// Makes the engine of the project.
-fn open(global: &Global) -> Result<Engine, Failure> {
+pub(crate) fn open(global: &Global) -> Result<Engine, Failure> {
     with_reading(global, |reading| Ok(Engine::open(reading)?))
 }
 
@@ -126,7 +128,7 @@ fn with_reading<T>(global: &Global, act: impl FnOnce(&Reading<'_>) -> Result<T, 
 }
 
 /// Ctrl-C (or a termination signal) once stops cleanly: what is returned is set, and `say` says so. Twice stops at once.
-fn stop_on_signal(say: impl Fn() + Send + 'static) -> Result<Arc<AtomicBool>, Failure> {
+pub(crate) fn stop_on_signal(say: impl Fn() + Send + 'static) -> Result<Arc<AtomicBool>, Failure> {
     let cancel = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&cancel);
     ctrlc::set_handler(move || {

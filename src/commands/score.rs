@@ -178,7 +178,7 @@ impl<'a> Parts<'a> {
 }
 
 /// The one stage of a kind.
-pub(super) fn only<'a>(detail: &'a RunDetail, kind: &str) -> anyhow::Result<&'a StageOutcome> {
+pub(crate) fn only<'a>(detail: &'a RunDetail, kind: &str) -> anyhow::Result<&'a StageOutcome> {
     let mut found = detail.stages.iter().filter(|stage| stage.action.as_deref() == Some(kind));
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),

@@ -71,10 +71,10 @@ pub fn longest_chain(order: &[usize], after: &[Vec<usize>], weight: &[f64], part
         .collect()
 }
 
-/// Returns the critical path of a recorded run: of the stages it executed, by the files they made and read.
-pub fn critical_path(detail: &RunDetail) -> CriticalPath {
+/// Returns which stages of a recorded run come before which, as numbers of `detail.stages`, by the files they made and
+/// read.
+pub fn dependencies(detail: &RunDetail) -> BTreeSet<(usize, usize)> {
     let stages = &detail.stages;
-    let ran = |stage: &StageOutcome| stage.decision == Decision::Run;
     let mut makers: BTreeMap<&str, usize> = BTreeMap::new();
     for (number, stage) in stages.iter().enumerate() {
         makers.extend(stage.outputs.values().map(|output| (output.path.as_str(), number)));
@@ -90,10 +90,6 @@ pub fn critical_path(detail: &RunDetail) -> CriticalPath {
         let by_path = std::iter::once(path).chain(folders).find_map(|path| makers.get(path));
         by_path.or_else(|| contents.get(&(file_name(path.split_once(':')?.1), *digest))).copied()
     };
-    let mut graph: DiGraph<usize, ()> = DiGraph::new();
-    for number in 0..stages.len() {
-        graph.add_node(number);
-    }
     let mut edges = BTreeSet::new();
     for (number, stage) in stages.iter().enumerate() {
         let made = stage.inputs.values().flatten().filter_map(maker);
@@ -107,8 +103,19 @@ pub fn critical_path(detail: &RunDetail) -> CriticalPath {
             edges.extend(inside.map(|(item, _)| (item, number)));
         }
     }
+    edges
+}
+
+/// Returns the critical path of a recorded run: of the stages it executed, by the files they made and read.
+pub fn critical_path(detail: &RunDetail) -> CriticalPath {
+    let stages = &detail.stages;
+    let ran = |stage: &StageOutcome| stage.decision == Decision::Run;
+    let mut graph: DiGraph<usize, ()> = DiGraph::new();
+    for number in 0..stages.len() {
+        graph.add_node(number);
+    }
     let mut after = vec![Vec::new(); stages.len()];
-    for (from, to) in edges {
+    for (from, to) in dependencies(detail) {
         graph.add_edge(NodeIndex::new(from), NodeIndex::new(to), ());
         after[from].push(to);
     }

@@ -201,6 +201,31 @@ impl Picture {
         out
     }
 
+    /// Returns where a page draws what: `{"size":[w,h],"nodes":[{"id","label","class","box":[x,y,w,h]}],
+    /// "edges":[{"from","to","route":[[x,y],…]}]}`, in pixels at a font of 13. Between an even and the next odd point a
+    /// route bends, from an odd to the next even one it goes straight down.
+    pub fn layout(&self) -> serde_json::Value {
+        let links = self.links();
+        let sizes: Vec<(f64, f64)> =
+            self.nodes.iter().map(|node| (width_of(&node.label), height_of(&node.label))).collect();
+        let edges: Vec<(usize, usize)> = links.iter().map(|(from, to, _)| (*from, *to)).collect();
+        let placed = place::place(&sizes, &edges);
+        let tenth = |x: f64| (x * 10.0).round() / 10.0;
+        let nodes = self.nodes.iter().zip(placed.corners.iter().zip(&sizes)).map(|(node, ((x, y), (wide, high)))| {
+            let place = [*x, *y, *wide, *high].map(tenth);
+            json!({"id": node.id, "label": node.label, "class": node.class, "box": place})
+        });
+        let edges = links.iter().zip(&placed.routes).map(|((from, to, _), route)| {
+            let route: Vec<[f64; 2]> = route.iter().map(|(x, y)| [tenth(*x), tenth(*y)]).collect();
+            json!({"from": self.nodes[*from].id, "to": self.nodes[*to].id, "route": route})
+        });
+        json!({
+            "size": [tenth(placed.size.0), tenth(placed.size.1)],
+            "nodes": nodes.collect::<Vec<_>>(),
+            "edges": edges.collect::<Vec<_>>(),
+        })
+    }
+
     /// Returns a stand-alone SVG document, which can also be put inside an HTML page.
     pub fn svg(&self) -> String {
         let links = self.links();
@@ -360,6 +385,20 @@ mod tests {
             classDef artifact fill:#f6f7f9,stroke:#8a96a3,color:#1c2733
             class n2 artifact
         "##);
+    }
+
+    #[test]
+    fn a_layout_has_every_box_and_route_within_its_size() {
+        let layout = small().layout();
+        let (wide, high) = (layout["size"][0].as_f64().unwrap(), layout["size"][1].as_f64().unwrap());
+        assert_eq!(layout["nodes"].as_array().unwrap().len(), 3);
+        for node in layout["nodes"].as_array().unwrap() {
+            let place: Vec<f64> = node["box"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
+            assert!(place[0] >= 0.0 && place[0] + place[2] <= wide + 0.2, "{node}");
+            assert!(place[1] >= 0.0 && place[1] + place[3] <= high + 0.2, "{node}");
+        }
+        assert_eq!(layout["edges"].as_array().unwrap().len(), 2, "an edge to nowhere is not drawn");
+        assert_eq!(layout["edges"][0]["from"], "a \"b\" <c>");
     }
 
     #[test]

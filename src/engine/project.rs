@@ -72,6 +72,14 @@ impl Project {
         std::fs::read_to_string(&self.file).map_err(EngineError::io("read", &self.file))
     }
 
+    /// Returns whether a process holds the project's lock: runs, repairs, removes.
+    ///
+    /// # Errors
+    /// The lock cannot be looked at.
+    pub fn is_busy(&self) -> Result<bool, EngineError> {
+        Ok(holder(&self.cache().join("lock"))?.is_some())
+    }
+
     /// Asks the process that holds the project's lock to stop, as Ctrl-C would; returns its id, or `None` when no process
     /// holds it.
     ///

@@ -111,7 +111,8 @@ impl Failure {
         }
     }
 
-    fn to_json(&self) -> Option<Value> {
+    /// Returns the message, the exit code and what helps.
+    pub(crate) fn to_json(&self) -> Option<Value> {
         let exit = self.exit_code();
         Some(match self {
             Self::Spec(errors) => {

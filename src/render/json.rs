@@ -12,17 +12,15 @@ use serde::Serialize;
 /// Shortest time between two progress lines of one stage.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 
-/// Writes events as lines of JSON.
+/// When a stage's progress was last told.
 #[derive(Default)]
-pub(crate) struct JsonLines {
-    last_progress: RefCell<BTreeMap<String, Instant>>,
-    closed: Cell<bool>,
-}
+pub(crate) struct Pace(RefCell<BTreeMap<String, Instant>>);
 
-impl JsonLines {
-    fn due(&self, stage: &str) -> bool {
+impl Pace {
+    /// Whether it is time to tell it again; if so, it is taken as told.
+    pub(crate) fn due(&self, stage: &str) -> bool {
         let now = Instant::now();
-        let mut last = self.last_progress.borrow_mut();
+        let mut last = self.0.borrow_mut();
         if last.get(stage).is_some_and(|at| now - *at < PROGRESS_EVERY) {
             return false;
         }
@@ -31,10 +29,17 @@ impl JsonLines {
     }
 }
 
+/// Writes events as lines of JSON.
+#[derive(Default)]
+pub(crate) struct JsonLines {
+    pace: Pace,
+    closed: Cell<bool>,
+}
+
 impl Sink for JsonLines {
     fn event(&self, event: &Event) {
         if let Event::StageProgress { stage, .. } = event
-            && !self.due(stage)
+            && !self.pace.due(stage)
         {
             return;
         }

@@ -1,10 +1,10 @@
 //! The pictures of a report: ROC, precision-recall, confusion matrix, distribution of scores, calibration, recall by type,
 //! learning curves, drift.
 //!
-//! Owns: what a picture shows. `canvas` owns pixels, fonts and PNG files; `frame` owns axes. Every picture says which
+//! Owns: what a picture shows. `canvas` owns pixels, fonts and PNG files; `vector` owns SVG; `frame` owns axes. Every picture says which
 //! data it speaks of (real or simulated), the split and the number of sessions, in the picture and in its PNG text
-//! chunks, which also carry the key of the action that drew it; it holds no time. Equal data give equal bytes: the fonts are embedded, and text
-//! is laid out without help of the system.
+//! chunks, which also carry the key of the action that drew it and the picture as SVG, with its words (`vector`); it holds
+//! no time. Equal data give equal bytes: the fonts are embedded, and text is laid out without help of the system.
 
 mod calibration;
 mod canvas;
@@ -16,6 +16,7 @@ mod histogram;
 mod history;
 mod learning;
 mod types;
+mod vector;
 
 pub use calibration::calibration;
 pub use confusion::confusion;
@@ -26,7 +27,7 @@ pub use history::{Line, history};
 pub use learning::{Learning, learning};
 pub use types::recall_by_type;
 
-pub(crate) use canvas::{grouped, key_of_png};
+pub(crate) use canvas::{grouped, key_of_png, svg_of_png};
 
 use crate::support::metrics::Step;
 

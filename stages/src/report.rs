@@ -7,16 +7,18 @@
 //! `shown` ties each value to its place, `view` makes the data of the page, `explained` what is said of alerts,
 //! `origin` reads the lineage document, `page.html` is the template.
 
+mod alerts;
 mod base64;
+mod drifted;
 mod explained;
 mod origin;
+mod pictures;
 mod shown;
 mod view;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use logweir_engine::digest::Digest;
 use logweir_engine::stage::{ParamError, Params, Slot, Stage, StageContext, StageKind, make, schema_of};
 use minijinja::syntax::SyntaxConfig;
@@ -27,19 +29,18 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::evaluate::document::Metrics;
-use crate::plots;
 use crate::support::learning::read_json;
 use crate::support::provenance::Provenance;
-use crate::support::scoretable::{Fold, ScoreTable};
-use explained::{Explained, Why};
-use shown::{Document, Form, Piece};
-use view::{Alert, Frame, Picture, View};
+use crate::support::scoretable::ScoreTable;
+use explained::Explained;
+use shown::Document;
+use view::{Extra, Frame, View};
 
 /// Largest page, bytes: one that mail programs and browsers still open at once.
 const LARGEST: usize = 2_000_000;
 
 /// The script of the page; its hash is the only one that the page lets run.
-const SCRIPT: &str = include_str!("report/audit.js");
+const SCRIPT: &str = concat!(include_str!("report/audit.js"), include_str!("report/alerts.js"));
 
 /// Returns the kind.
 pub fn kind() -> StageKind {
@@ -51,6 +52,12 @@ pub fn kind() -> StageKind {
         Slot::file("pr", "precision-recall curves (evaluate)"),
         Slot::file("cm", "confusion matrix (evaluate)"),
         Slot::file("histogram", "distribution of the fused score (evaluate)").optional(),
+        Slot::file("calibration", "reliability of the supervised probability (evaluate)").optional(),
+        Slot::file("recall_by_type", "recall of each type of anomaly (evaluate)").optional(),
+        Slot::file("lgbm_learning", "learning curve of LightGBM (learning_curves)").optional(),
+        Slot::file("ae_learning", "learning curve of the autoencoder (learning_curves)").optional(),
+        Slot::file("drift", "drift.json: verdict and reason (drift)").optional(),
+        Slot::file("drift_plot", "picture of the drift (drift)").optional(),
         Slot::file("alerts", "alerts.parquet: reasons, lines and signatures (explain)").optional(),
         Slot::file("signatures", "alerts.json: alike alerts together (explain)").optional(),
         Slot::files("origin", "`lineage:` of metrics and ensemble: where each number comes from").optional(),
@@ -58,7 +65,7 @@ pub fn kind() -> StageKind {
     StageKind {
         name: "report",
         about: "one self-contained HTML page: numbers, plots, the graph, where each number comes from, alerts",
-        version: 2,
+        version: 3,
         code: crate::code("report"),
         inputs: INPUTS,
         outputs: const { &[Slot::file("page", "the page, HTML")] },
@@ -73,13 +80,13 @@ pub fn kind() -> StageKind {
 pub struct ReportParams {
     /// Title of the page.
     pub title: String,
-    /// How many alerts are listed, the highest scores first.
+    /// How many alerts are listed, the highest scores first; fewer where the page would be larger than 2 MB.
     pub alerts: usize,
 }
 
 impl Default for ReportParams {
     fn default() -> Self {
-        Self { title: "Log anomaly report".to_owned(), alerts: 50 }
+        Self { title: "Log anomaly report".to_owned(), alerts: 200 }
     }
 }
 
@@ -113,31 +120,47 @@ impl Stage for Report {
         let scores = ScoreTable::read(cx.input("scores")?)?;
         let ensemble = (cx.input("ensemble")?, logical(cx, "ensemble"));
         let why = cx.optional("alerts").map(|path| Explained::read(path, logical(cx, "alerts"))).transpose()?;
-        let alerts = top_alerts(ensemble, (&scores, logical(cx, "scores")), why.as_ref(), self.0.alerts)?;
+        let table = (&scores, logical(cx, "scores"));
+        let found = alerts::Found::read(ensemble, table, why.as_ref())?;
         let signatures: Option<Value> = cx.optional("signatures").map(read_json).transpose()?;
+        let drift: Option<Value> = cx.optional("drift").map(read_json).transpose()?;
         let origin = origin::Origin::read(cx.inputs("origin"), metrics_path)?;
-        let pictures = ["roc", "pr", "cm", "histogram"]
-            .iter()
-            .filter_map(|slot| cx.optional(slot).map(|path| picture(slot, path, logical(cx, slot))))
-            .collect::<anyhow::Result<Vec<_>>>()?;
+        let pictures = pictures::read(cx)?;
         let provenance = serde_json::to_string_pretty(&Provenance::of(cx, "report"))?;
-        let frame = Frame {
-            title: &self.0.title,
-            key: cx.key.to_string(),
-            provenance: origin::harmless(&provenance),
-            metrics_digest: Digest::of_bytes(&bytes).to_string(),
-            script: SCRIPT,
-            script_hash: base64::encode(&Sha256::digest(SCRIPT.as_bytes())),
+        let provenance = origin::harmless(&provenance);
+        let metrics_digest = Digest::of_bytes(&bytes).to_string();
+        let mut count = self.0.alerts;
+        let page = loop {
+            let frame = Frame {
+                title: &self.0.title,
+                key: cx.key.to_string(),
+                provenance: provenance.clone(),
+                metrics_digest: metrics_digest.clone(),
+                script: SCRIPT,
+                script_hash: base64::encode(&Sha256::digest(SCRIPT.as_bytes())),
+            };
+            let view = View::new(
+                frame,
+                &metrics,
+                Document { path: metrics_path, json: &json },
+                Extra {
+                    alerts: found.listed(count)?,
+                    alerts_path: if why.is_some() { logical(cx, "alerts") } else { ensemble.1 },
+                    signatures: signatures.as_ref().map(|json| Document { path: logical(cx, "signatures"), json }),
+                    drift: drift.as_ref().map(|json| Document { path: logical(cx, "drift"), json }),
+                    pictures: &pictures,
+                },
+                origin.as_ref(),
+            );
+            let page = render(&view)?;
+            if page.len() < LARGEST || count == 0 {
+                break page;
+            }
+            count = (count.min(found.len()) * 2) / 3;
         };
-        let document = Document { path: metrics_path, json: &json };
-        let alike = signatures.as_ref().map(|json| Document { path: logical(cx, "signatures"), json });
-        let view = View::new(frame, &metrics, document, (alerts, alike), pictures, origin.as_ref());
-        let page = render(&view)?;
-        ensure!(
-            page.len() < LARGEST,
-            "the page would have {} bytes, more than {LARGEST}: list fewer alerts (parameter `alerts`)",
-            page.len()
-        );
+        if count < self.0.alerts.min(found.len()) {
+            cx.warn(format!("the page lists {count} alerts: with {} it would be larger than 2 MB", self.0.alerts));
+        }
         let path = cx.output("page")?;
         std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))
     }
@@ -177,89 +200,6 @@ pub(crate) fn value(json: serde_json::Value) -> minijinja::Value {
 /// The path of an input as written in pipeline.yaml.
 fn logical<'a>(cx: &'a StageContext<'_>, slot: &str) -> &'a str {
     cx.inputs(slot).first().map_or("", |file| &file.logical)
-}
-
-fn picture(slot: &str, path: &Path, logical: &str) -> anyhow::Result<Picture> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let about = match slot {
-        "roc" => "ROC curves of all models with their operating points",
-        "pr" => "precision-recall curves of all models with their operating points",
-        "cm" => "confusion matrix of the fused decision",
-        _ => "distribution of the fused score by label",
-    };
-    Ok(Picture {
-        about: about.to_owned(),
-        data: format!("data:image/png;base64,{}", base64::encode(&bytes)),
-        path: logical.to_owned(),
-        key: plots::key_of_png(&bytes).with_context(|| format!("{} is no PNG", path.display()))?.unwrap_or_default(),
-        digest: Digest::of_bytes(&bytes).to_string(),
-    })
-}
-
-/// Reads the decisions and returns the alerts of the test fold (where there is none: all) with the highest scores, ties
-/// by session id.
-fn top_alerts(
-    (path, ensemble): (&Path, &str),
-    (scores, table): (&ScoreTable, &str),
-    why: Option<&Explained>,
-    count: usize,
-) -> anyhow::Result<Vec<Alert>> {
-    let place = || format!("in {}", path.display());
-    let mut reader = csv::Reader::from_path(path).with_context(place)?;
-    let header = reader.headers().with_context(place)?.clone();
-    let column = |name: &str| {
-        header.iter().position(|h| h == name).with_context(|| format!("{}: no column `{name}`", path.display()))
-    };
-    let (id, alert, score) = (column("session_id")?, column("is_alert")?, column("fusion_score")?);
-    let (time, p_lgbm, z_ae, label) = (column("timestamp")?, column("p_lgbm")?, column("z_ae")?, column("label")?);
-    let has_test = scores.fold.contains(&Fold::Test);
-    let mut found = Vec::new();
-    let mut rows = 0;
-    for (row, record) in reader.records().enumerate() {
-        let record = record.with_context(place)?;
-        rows = row + 1;
-        ensure!(
-            scores.ids.get(row).map(String::as_str) == Some(&record[id]),
-            "row {rows} of {} is session {}, the table of scores has another one there",
-            path.display(),
-            &record[id]
-        );
-        if &record[alert] == "1" && (!has_test || scores.fold[row] == Fold::Test) {
-            let value: f64 =
-                record[score].parse().with_context(|| format!("fusion_score of session {}", &record[id]))?;
-            found.push((value, row, record));
-        }
-    }
-    ensure!(rows == scores.len(), "{} has {rows} sessions, the table of scores {}", path.display(), scores.len());
-    found.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.2[id].cmp(&b.2[id])));
-    let alerts = found.into_iter().take(count).map(|(_, row, record)| {
-        // The header is row 1.
-        let at = |column: usize, form: Form| shown::cell(ensemble, row + 2, column + 1, &record[column], form);
-        let word = match &record[label] {
-            "1" => "anomalous",
-            "0" => "normal",
-            _ => "unknown",
-        };
-        let of_table = |column: &str, text: &str| shown::of_row(table, row, column, text, text);
-        let why = match why {
-            Some(why) => why.of(&record[id])?,
-            None => Why::only(match scores.reason[row].as_str() {
-                "" => shown::plain("–"),
-                reason => of_table("reason", reason),
-            }),
-        };
-        Ok(Alert {
-            session: at(id, Form::Plain),
-            time: at(time, Form::Time),
-            fold: of_table("fold", scores.fold[row].name()),
-            score: at(score, Form::Decimals(4)),
-            p_lgbm: at(p_lgbm, Form::Decimals(4)),
-            z_ae: at(z_ae, Form::Decimals(1)),
-            label: Piece { text: word.to_owned(), ..at(label, Form::Plain) },
-            why,
-        })
-    });
-    alerts.collect()
 }
 
 #[cfg(test)]

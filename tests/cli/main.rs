@@ -17,6 +17,7 @@ mod incremental;
 mod interrupt;
 mod lineage;
 mod other_logs;
+mod serve;
 mod shapes;
 mod shipped;
 mod study;

@@ -49,6 +49,8 @@ pub fn calibration(
         canvas.line(&frame.path(filled.iter().map(|bin| place(bin))), BLUE, 2.5)?;
         for bin in &filled {
             let (p, share) = place(bin);
+            canvas
+                .tell(format!("of {} sessions with a mean probability of {p:.3}, {share:.3} are anomalous", bin.count));
             if let Some([low, high]) = interval(bin.anomalous, bin.count) {
                 canvas.line(&[frame.at(p, low), frame.at(p, high)], BLUE, 2.5)?;
                 for end in [low, high] {

@@ -1,6 +1,8 @@
 //! Pixels, fonts and PNG files. Units are those of the finished picture; drawing happens at twice the size and is
-//! averaged down, which smooths every edge alike.
+//! averaged down, which smooths every edge alike. A PNG of a stage carries the same picture as SVG in a text chunk
+//! (`vector`), so that a page shows sharp lines and letters that can be read out, and one file stays one artifact.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
@@ -13,12 +15,15 @@ use plotters::style::FontDesc;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::Caption;
+use super::vector::{self, Told};
 
 /// How many drawn pixels make one of the picture, in each direction.
-const OVERSAMPLE: u32 = 2;
+pub(super) const OVERSAMPLE: u32 = 2;
 /// Keyword of the PNG text chunk that holds the key of the action that drew a picture.
 const KEY_CHUNK: &str = "logweir-key";
-const FONT: &str = "logweir sans";
+/// Keyword of the one that holds the picture as SVG.
+const SVG_CHUNK: &str = "logweir-svg";
+pub(super) const FONT: &str = "logweir sans";
 
 /// Ink and lines.
 pub(super) const INK: RGBColor = RGBColor(0x1f, 0x23, 0x28);
@@ -45,6 +50,7 @@ pub(super) enum Anchor {
 /// A picture being drawn.
 pub(super) struct Canvas<'a> {
     area: Area<'a>,
+    told: RefCell<Told>,
 }
 
 /// What it is drawn on.
@@ -63,26 +69,22 @@ macro_rules! on {
     };
 }
 
-/// Draws a picture of `width` x `height` pixels and writes it as SVG.
-pub(super) fn vector(
-    path: &Path,
+/// Draws a picture of `width` x `height` pixels as SVG, at the scale of the pixels, and returns what it tells in words.
+pub(super) fn svg_of(
     (width, height): (u32, u32),
-    draw: impl FnOnce(&Canvas<'_>) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+    draw: impl Fn(&Canvas<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<(String, Told)> {
     load_fonts()?;
-    let (wide, high) = (width * OVERSAMPLE, height * OVERSAMPLE);
     let mut text = String::new();
-    {
-        let area = SVGBackend::with_string(&mut text, (wide, high)).into_drawing_area();
+    let told = {
+        let size = (width * OVERSAMPLE, height * OVERSAMPLE);
+        let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
         area.fill(&PAPER).map_err(|e| anyhow!("cannot draw: {e}"))?;
-        draw(&Canvas { area: Area::Vector(area) })?;
-    }
-    // Drawn at the scale of the pixels, shown at that of the picture, in letters as wide as those it was laid out with.
-    let text = text
-        .replacen(&format!("width=\"{wide}\""), &format!("width=\"{width}\""), 1)
-        .replacen(&format!("height=\"{high}\""), &format!("height=\"{height}\""), 1)
-        .replace(&format!("font-family=\"{FONT}\""), "font-family=\"DejaVu Sans, Verdana, sans-serif\"");
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+        let canvas = Canvas { area: Area::Vector(area), told: RefCell::default() };
+        draw(&canvas)?;
+        canvas.told.into_inner()
+    };
+    Ok((text, told))
 }
 
 /// Draws a picture of `width` x `height` pixels and writes it as PNG. What a stage draws has its `origin`, key and
@@ -91,7 +93,7 @@ pub(super) fn picture(
     path: &Path,
     (width, height): (u32, u32),
     origin: Option<(&str, &Caption)>,
-    draw: impl FnOnce(&Canvas<'_>) -> anyhow::Result<()>,
+    draw: impl Fn(&Canvas<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     load_fonts()?;
     let (wide, high) = (width * OVERSAMPLE, height * OVERSAMPLE);
@@ -99,10 +101,12 @@ pub(super) fn picture(
     {
         let area = BitMapBackend::with_buffer(&mut pixels, (wide, high)).into_drawing_area();
         area.fill(&PAPER).map_err(|e| anyhow!("cannot draw: {e}"))?;
-        draw(&Canvas { area: Area::Pixels(area) })?;
+        draw(&Canvas { area: Area::Pixels(area), told: RefCell::default() })?;
     }
     let small = shrink(&pixels, width as usize, height as usize);
-    write_png(path, (width, height), &small, origin).with_context(|| format!("cannot write {}", path.display()))
+    let svg = origin.map(|_| vector::text((width, height), &draw)).transpose()?;
+    write_png(path, (width, height), &small, origin.zip(svg))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Averages each block of drawn pixels.
@@ -130,22 +134,27 @@ fn write_png(
     path: &Path,
     (width, height): (u32, u32),
     pixels: &[u8],
-    origin: Option<(&str, &Caption)>,
+    origin: Option<((&str, &Caption), String)>,
 ) -> anyhow::Result<()> {
     let mut encoder = png::Encoder::new(BufWriter::new(File::create(path)?), width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.set_compression(png::Compression::Balanced);
-    if let Some((key, caption)) = origin {
-        encoder.add_text_chunk(KEY_CHUNK.to_owned(), key.to_owned())?;
+    if let Some(((key, caption), _)) = &origin {
+        encoder.add_text_chunk(KEY_CHUNK.to_owned(), (*key).to_owned())?;
         encoder.add_text_chunk("logweir-stage".to_owned(), caption.stage.clone())?;
     }
     encoder.add_text_chunk("Software".to_owned(), "logweir".to_owned())?;
-    if let Some((_, caption)) = origin {
+    if let Some(((_, caption), _)) = &origin {
         // International text: the name of the data may be in any script.
         encoder.add_itxt_chunk("Description".to_owned(), caption.line())?;
     }
     let mut writer = encoder.write_header()?;
+    if let Some((_, svg)) = origin {
+        let mut chunk = png::text_metadata::ITXtChunk::new(SVG_CHUNK, svg);
+        chunk.compressed = true;
+        writer.write_text_chunk(&chunk)?;
+    }
     writer.write_image_data(pixels)?;
     writer.finish()?;
     Ok(())
@@ -159,6 +168,16 @@ pub(crate) fn key_of_png(bytes: &[u8]) -> anyhow::Result<Option<String>> {
     let reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info()?;
     let texts = &reader.info().uncompressed_latin1_text;
     Ok(texts.iter().find(|text| text.keyword == KEY_CHUNK).map(|text| text.text.clone()))
+}
+
+/// Returns the SVG that a PNG of a stage carries, if it has one.
+///
+/// # Errors
+/// The bytes are no PNG.
+pub(crate) fn svg_of_png(bytes: &[u8]) -> anyhow::Result<Option<String>> {
+    let reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info()?;
+    let found = reader.info().utf8_text.iter().find(|text| text.keyword == SVG_CHUNK);
+    Ok(found.map(png::text_metadata::ITXtChunk::get_text).transpose()?)
 }
 
 fn load_fonts() -> anyhow::Result<()> {
@@ -207,6 +226,16 @@ fn drawn<T, E: std::fmt::Display>(result: Result<T, E>) -> anyhow::Result<()> {
 }
 
 impl Canvas<'_> {
+    /// Names the picture, for those who do not see it.
+    pub(super) fn name(&self, title: &str) {
+        title.clone_into(&mut self.told.borrow_mut().title);
+    }
+
+    /// Tells in a sentence or two what can be seen.
+    pub(super) fn tell(&self, text: impl Into<String>) {
+        self.told.borrow_mut().sentences.push(text.into());
+    }
+
     /// Writes text of `size` pixels.
     pub(super) fn text(
         &self,

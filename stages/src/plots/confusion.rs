@@ -33,6 +33,10 @@ pub fn confusion(
             ("anomalous", [(counts.tp, "true positives", true), (counts.fn_, "missed", false)]),
             ("normal", [(counts.fp, "false alarms", false), (counts.tn, "true negatives", true)]),
         ];
+        for (name, [(flagged, ..), (not, ..)]) in [("anomalous", rows[0].1), ("normal", rows[1].1)] {
+            let (all, flagged) = (grouped(flagged + not), grouped(flagged));
+            canvas.tell(format!("of {all} {name} sessions {flagged} are flagged"));
+        }
         for (column, name) in ["flagged", "not flagged"].iter().enumerate() {
             let x = LEFT + (column as f64 + 0.5) * WIDE;
             canvas.text(name, (x, TOP - 32.0), 26.0, INK, Anchor::Centre)?;
@@ -74,6 +78,7 @@ pub fn confusion(
             ("false-positive rate", format!("{:.3} %", 100.0 * share(counts.fp, counts.tn))),
             ("threshold", short(threshold)),
         ];
+        canvas.tell(facts.each_ref().map(|(name, value)| format!("{name} {value}")).join(", "));
         for (i, (name, value)) in facts.iter().enumerate() {
             let y = TOP + 40.0 + i as f64 * 134.0;
             canvas.text(name, (LEFT + 2.0 * WIDE + 56.0, y), 21.0, MUTED, Anchor::Left)?;

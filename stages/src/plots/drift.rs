@@ -38,6 +38,10 @@ pub fn drift(path: &Path, caption: &Caption, drift: &Drift, key: &str) -> anyhow
         if drift.measures.is_empty() {
             return nothing(canvas, &drift.reason);
         }
+        canvas.tell(drift.reason.as_str());
+        for m in &drift.measures {
+            canvas.tell(format!("{}: divergence {:.4} bits, {}", m.title, m.divergence, m.verdict.name()));
+        }
         let bottom = measures(canvas, drift)?;
         templates(canvas, drift, bottom + 150.0)
     })

@@ -52,6 +52,8 @@ pub(super) struct Frame<'c, 'a> {
 
 /// Writes the title and the line that says what data this is. Simulated data are marked a second time.
 pub(super) fn heading(canvas: &Canvas<'_>, title: &str, caption: &Caption) -> anyhow::Result<()> {
+    canvas.name(title);
+    canvas.tell(caption.line());
     canvas.bold(title, (LEFT, 48.0), 34.0, INK, Anchor::Left)?;
     canvas.text(&caption.line(), (LEFT, 96.0), 21.0, MUTED, Anchor::Left)?;
     if caption.simulated {
@@ -68,6 +70,7 @@ pub(super) const SIMULATED: RGBColor = RGBColor(0x9a, 0x34, 0x12);
 
 /// Says why there is nothing to show.
 pub(super) fn nothing(canvas: &Canvas<'_>, why: &str) -> anyhow::Result<()> {
+    canvas.tell(why);
     canvas.text(why, ((LEFT + RIGHT) / 2.0, (TOP + BOTTOM) / 2.0), 28.0, MUTED, Anchor::Centre)
 }
 
@@ -139,6 +142,8 @@ impl<'c, 'a> Frame<'c, 'a> {
     /// Draws a legend in a corner of the area.
     pub(super) fn legend(&self, title: &str, entries: &[Entry], corner: Corner) -> anyhow::Result<()> {
         const ROW: f64 = 38.0;
+        let texts: Vec<&str> = entries.iter().map(|entry| entry.text.as_str()).collect();
+        self.canvas.tell(format!("{title}: {}", texts.join("; ")));
         let mut wide = self.canvas.width_of(title, 21.0)?;
         for entry in entries {
             wide = wide.max(76.0 + self.canvas.width_of(&entry.text, 21.0)?);

@@ -61,6 +61,7 @@ fn legend(canvas: &Canvas<'_>, values: &[(f64, Option<bool>)]) -> anyhow::Result
         if count > 0 {
             canvas.fill((x, y - 10.0), (x + 28.0, y + 10.0), colour, 0.6)?;
             let text = format!("{name}  {}", grouped(count as u64));
+            canvas.tell(format!("{name}: {} sessions", grouped(count as u64)));
             canvas.text(&text, (x + 40.0, y), 19.0, INK, Anchor::Left)?;
             x += 40.0 + canvas.width_of(&text, 19.0)? + 44.0;
         }
@@ -175,6 +176,15 @@ fn panel(canvas: &Canvas<'_>, model: &Scores, area: Area) -> anyhow::Result<()> 
     let cut = place.at(model.threshold);
     canvas.line(&[frame.at(cut, -0.3), frame.at(cut, top + 0.1)], INK, 2.5)?;
     let note = format!("threshold {}", short(model.threshold));
+    let over = |class| {
+        let of_class = model.values.iter().filter(|value| value.1 == class);
+        let flagged = of_class.clone().filter(|value| value.0 >= model.threshold).count();
+        (flagged, of_class.count())
+    };
+    let shares = CLASSES.map(|(class, _, name)| (over(class), name));
+    let shares = shares.iter().filter(|((_, of), _)| *of > 0).map(|((n, of), name)| format!("{n} of {of} {name}"));
+    let shares: Vec<String> = shares.collect();
+    canvas.tell(format!("{}: at or above the {note} lie {}", model.title, shares.join(", ")));
     canvas.bold(model.title, (area.left, area.top - 20.0), 20.0, INK, Anchor::Left)?;
     canvas.text(&note, (area.right, area.top - 20.0), 17.0, MUTED, Anchor::Right)
 }

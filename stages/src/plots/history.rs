@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::canvas::{Anchor, BLUE, Canvas, GRID, INK, MUTED, picture, vector};
+use super::canvas::{Anchor, BLUE, Canvas, GRID, INK, MUTED, picture};
+use super::vector::vector;
 
 /// One number over the runs.
 #[derive(Clone, Debug)]
@@ -47,7 +48,10 @@ pub fn history(path: &Path, times: &[String], lines: &[Line]) -> anyhow::Result<
             0 => String::new(),
             n => format!(" · {n} more numbers are not shown"),
         };
-        canvas.text(&format!("{runs}{span}{more}"), (LEFT, 92.0), 21.0, MUTED, Anchor::Left)?;
+        let scope = format!("{runs}{span}{more}");
+        canvas.name("Metrics from run to run");
+        canvas.tell(scope.as_str());
+        canvas.text(&scope, (LEFT, 92.0), 21.0, MUTED, Anchor::Left)?;
         for (place, line) in shown.iter().enumerate() {
             let at = (LEFT + WIDE * (place % columns) as f64, TOP + HIGH * (place / columns) as f64);
             panel(canvas, at, line, times)?;

@@ -51,6 +51,8 @@ pub fn learning(path: &Path, caption: &Caption, curve: &Learning, key: &str) -> 
             if value.abs() >= 0.01 { format!("{value:.4}") } else { format!("{value:.2e}") }
         };
         let steps = values.len();
+        let (first, last) = (label(values[0]), label(values[steps - 1]));
+        canvas.tell(format!("{} over {steps} {}: {first} at first, {last} in the end", curve.measured, curve.steps));
         let every = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].into_iter().find(|n| steps / n <= 10).unwrap_or(steps);
         let mut marks: Vec<(f64, String)> =
             (every..=steps).step_by(every).map(|step| (step as f64, step.to_string())).collect();

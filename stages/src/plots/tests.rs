@@ -48,7 +48,12 @@ fn chunks(path: &std::path::Path) -> (Vec<(String, String)>, (u32, u32)) {
     let info = reader.info();
     assert!(info.uncompressed_latin1_text.iter().all(|t| !t.keyword.contains("ime")));
     let mut texts: Vec<_> = info.uncompressed_latin1_text.iter().map(|t| (t.keyword.clone(), t.text.clone())).collect();
-    texts.extend(info.utf8_text.iter().map(|t| (t.keyword.clone(), t.get_text().unwrap())));
+    texts.extend(
+        info.utf8_text
+            .iter()
+            .filter(|t| t.keyword != "logweir-svg")
+            .map(|t| (t.keyword.clone(), t.get_text().unwrap())),
+    );
     (texts, (info.width, info.height))
 }
 
@@ -82,6 +87,10 @@ fn every_picture_carries_its_key_and_equal_data_give_equal_bytes() {
         assert_eq!(key_of_png(&bytes).unwrap().as_deref(), Some("abc"));
         assert_eq!(bytes, std::fs::read(b).unwrap());
         assert!(bytes.len() < 200_000, "{} has {} bytes", a.display(), bytes.len());
+        let svg = svg_of_png(&bytes).unwrap().unwrap();
+        assert!(svg.len() < 150_000, "{} has {} bytes as SVG", a.display(), svg.len());
+        let told = svg.split_once("<title>").unwrap().1.split_once("</title>\n<desc>").unwrap();
+        assert!(!told.0.is_empty() && told.1.split("</desc>").next().unwrap().contains(description), "{svg}");
     }
 }
 

@@ -71,6 +71,7 @@ pub fn recall_by_type(
             let middle = TOP + row * (i as f64 + 0.5);
             canvas.text(&name.replace('_', " "), (LEFT - 20.0, middle - 12.0), 20.0, INK, Anchor::Right)?;
             let count = format!("{} of {} flagged", grouped(recall.flagged), grouped(recall.count));
+            canvas.tell(format!("{}: {count}", name.replace('_', " ")));
             canvas.text(&count, (LEFT - 20.0, middle + 14.0), 17.0, MUTED, Anchor::Right)?;
             let start = middle - bar * models.len() as f64 / 2.0;
             for (m, (model, _)) in models.iter().enumerate() {

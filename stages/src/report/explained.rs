@@ -23,7 +23,7 @@ pub(super) struct Explained {
 }
 
 /// Why a session is an alert.
-#[derive(Default, Serialize)]
+#[derive(Clone, Default, Serialize)]
 pub(super) struct Why {
     reason: Piece,
     signature: Option<Piece>,
@@ -37,7 +37,7 @@ pub(super) struct Why {
     residuals: Vec<Piece>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct Lines {
     file: String,
     lines: Vec<Piece>,
@@ -49,9 +49,9 @@ impl Why {
         Self { reason, ..Self::default() }
     }
 
-    /// Whether it comes from the table of alerts.
-    pub(super) fn is_explained(&self) -> bool {
-        self.signature.is_some()
+    /// What it has in common with alike alerts; `None` where it does not come from the table of alerts.
+    pub(super) fn signature(&self) -> Option<&str> {
+        self.signature.as_ref().map(|piece| piece.text.as_str())
     }
 }
 
@@ -66,17 +66,22 @@ impl Explained {
         Ok(Self { path: logical.to_owned(), alerts })
     }
 
-    /// What is said of a session.
+    /// What is said of a session: all, or reason and signature alone.
     ///
     /// # Errors
     /// It is not in the table.
-    pub(super) fn of(&self, session: &str) -> anyhow::Result<Why> {
+    pub(super) fn of(&self, session: &str, detailed: bool) -> anyhow::Result<Why> {
         let (row, alert) = self.alerts.get(session).with_context(|| {
             format!("session {session} is an alert that {} does not have: both must come from one run", self.path)
         })?;
         let why = &alert.explanation;
         let value = |column: &str, text: &str, exact: &str| of_row(&self.path, *row, column, text, exact);
         let number = |column: &str, text: &str, exact: f64| value(column, text, &exact.to_string());
+        let reason = value("reason", &why.reason, &why.reason);
+        let signature = Some(value("signature", &why.signature, &why.signature));
+        if !detailed {
+            return Ok(Why { reason, signature, ..Why::default() });
+        }
         let mut files: Vec<Lines> = Vec::new();
         let mut listed = 0;
         for place in why.odd.iter().filter_map(|odd| odd.place.as_ref()).take(LISTED) {
@@ -108,8 +113,8 @@ impl Explained {
             number("residuals", &text, r.residual)
         });
         Ok(Why {
-            reason: value("reason", &why.reason, &why.reason),
-            signature: Some(value("signature", &why.signature, &why.signature)),
+            reason,
+            signature,
             files,
             more,
             shares: shares

@@ -2,8 +2,11 @@
 
 use serde::Serialize;
 
-use super::explained::{SignatureRow, Why, signatures};
+use super::alerts::{Alert, Group, grouped};
+use super::drifted::Drifted;
+use super::explained::{SignatureRow, signatures};
 use super::origin::{Action, Artifact, Origin};
+use super::pictures::Picture;
 use super::shown::{Document, Form, Piece, plain, step};
 use crate::evaluate::Objective;
 use crate::evaluate::document::{Metrics, ModelMetrics, Source};
@@ -20,7 +23,13 @@ pub(super) struct View {
     metric_names: Vec<String>,
     models: Vec<Model>,
     gain: Vec<Piece>,
+    /// Pictures of the models and their decisions.
     pictures: Vec<Picture>,
+    learning: Vec<Picture>,
+    of_types: Vec<Picture>,
+    of_calibration: Vec<Picture>,
+    of_drift: Vec<Picture>,
+    drift: Option<Drifted>,
     threshold: Vec<Piece>,
     confusion: Vec<(String, Vec<Piece>)>,
     folds: Vec<FoldRow>,
@@ -28,7 +37,13 @@ pub(super) struct View {
     types: Vec<TypeRow>,
     subsets: Vec<SubsetRow>,
     calibration: Vec<CalibrationRow>,
-    alerts: Vec<Alert>,
+    groups: Vec<Group>,
+    /// How many alerts are listed.
+    listed: usize,
+    /// How many are not.
+    left_out: u64,
+    /// Where all alerts are.
+    alerts_path: String,
     /// Whether the alerts have signatures and lines.
     explained: bool,
     signatures: Vec<SignatureRow>,
@@ -54,29 +69,14 @@ pub(super) struct View {
     script_hash: String,
 }
 
-/// A picture inside the page.
-#[derive(Serialize)]
-pub(super) struct Picture {
-    pub about: String,
-    pub data: String,
-    /// Logical path.
-    pub path: String,
-    /// Key of the action that drew it, from the picture itself.
-    pub key: String,
-    pub digest: String,
-}
-
-/// A row of the table of alerts.
-#[derive(Serialize)]
-pub(super) struct Alert {
-    pub session: Piece,
-    pub time: Piece,
-    pub fold: Piece,
-    pub score: Piece,
-    pub p_lgbm: Piece,
-    pub z_ae: Piece,
-    pub label: Piece,
-    pub why: Why,
+/// What the page shows beside the metrics.
+pub(super) struct Extra<'a> {
+    pub alerts: Vec<Alert>,
+    /// The file that has all alerts.
+    pub alerts_path: &'a str,
+    pub signatures: Option<Document<'a>>,
+    pub drift: Option<Document<'a>>,
+    pub pictures: &'a [Picture],
 }
 
 #[derive(Serialize)]
@@ -190,13 +190,18 @@ impl View {
         frame: Frame<'_>,
         metrics: &Metrics,
         document: Document<'_>,
-        (alerts, alike): (Vec<Alert>, Option<Document<'_>>),
-        pictures: Vec<Picture>,
+        extra: Extra<'_>,
         origin: Option<&Origin>,
     ) -> Self {
         let has_test = metrics.split.test.sessions > 0;
         let d = document;
+        let Extra { alerts, alerts_path, signatures: alike, drift, pictures } = extra;
         let (signatures, all_signatures) = alike.map(signatures).unwrap_or_default();
+        let of_slots = |slots: &[&str]| -> Vec<Picture> {
+            pictures.iter().filter(|picture| slots.contains(&picture.slot)).cloned().collect()
+        };
+        let all_alerts = if has_test { metrics.alerts.test } else { metrics.alerts.all };
+        let explained = alerts.iter().any(|alert| alert.why.signature().is_some());
         Self {
             title: frame.title.to_owned(),
             simulated: metrics.dataset.source == Source::Simulated,
@@ -217,7 +222,12 @@ impl View {
             .to_vec(),
             models: models(metrics, d),
             gain: gain(metrics, d),
-            pictures,
+            pictures: of_slots(&["roc", "pr", "cm", "histogram"]),
+            learning: of_slots(&["lgbm_learning", "ae_learning"]),
+            of_types: of_slots(&["recall_by_type"]),
+            of_calibration: of_slots(&["calibration"]),
+            of_drift: of_slots(&["drift_plot"]),
+            drift: drift.map(Drifted::of),
             threshold: threshold(metrics, d),
             confusion: confusion(d),
             folds: folds(d),
@@ -227,8 +237,11 @@ impl View {
             calibration: calibration(metrics, d),
             alert_count: d.at(if has_test { "/alerts/test" } else { "/alerts/all" }, Form::Count),
             alert_fold: if has_test { "test fold" } else { "log" }.to_owned(),
-            explained: alerts.iter().any(|alert| alert.why.is_explained()),
-            alerts,
+            explained,
+            listed: alerts.len(),
+            left_out: all_alerts.saturating_sub(alerts.len() as u64),
+            alerts_path: alerts_path.to_owned(),
+            groups: grouped(alerts),
             signatures,
             all_signatures,
             signatures_path: alike.map_or("", |d| d.path).to_owned(),
