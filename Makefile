@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run study test check bench bench-engine bench-lineage bench-parse bench-models soak validate-lineage data serve test-serve bench-serve dashboards clean bootstrap bootstrap-test
+.PHONY: help build run study test check check-dashboards bench bench-engine bench-export bench-lineage bench-parse bench-score bench-models soak validate-lineage data serve test-serve bench-serve dashboards clean bootstrap bootstrap-test
 
 ARGS ?=
 
@@ -40,6 +40,9 @@ bench-lineage: build ## Time lineage questions at 10,000 stages and 1,000 runs (
 
 bench-parse: build ## Raw log to sessions beside grep, Drain3 and regular expressions, on a simulated log (LINES=2000000)
 	@scripts/bench-parse.sh $(or $(LINES),2000000)
+
+bench-score: build ## Score a simulated log in batch and as it grows: lines a second, microseconds a line (LINES=1000000)
+	@scripts/bench-score.sh $(or $(LINES),1000000)
 
 bench-models: build ## LightGBM and the autoencoder beside the Python packages on the same rows (SESSIONS=100000)
 	@scripts/bench-models.sh $(or $(SESSIONS),100000)

@@ -174,9 +174,20 @@ pub(crate) enum Command {
       some lines twice, and a type of anomaly that is unseen before; logweir stages simulate lists all")]
     Simulate(SimulateArgs),
     /// Score new logs with the trained artifacts of a run
+    ///
+    /// Without --idle a session ends when the log does, as in the pipeline: scores of the same sessions are the same to the
+    /// bit, and what is needed of every line is held in memory until then. With --idle, and with --follow, a session ends
+    /// when it was idle for that long; it is scored as the pipeline would if the log ended there, in memory that does not
+    /// grow with the log.
     #[command(after_help = "Examples:
   logweir score new.log --out scores.csv   with the models of the last run
-  logweir score a.log.gz b.log --out -     two parts of one log, CSV on stdout")]
+  logweir score a.log.gz b.log --out -     two parts of one log, CSV on stdout
+  zcat big.gz | logweir score - --idle 12h --out scores.jsonl
+      a session is scored once it is silent for twelve hours of log time
+  logweir score /var/log/app.log --follow --state app.state --out sqlite:scores.sqlite
+      as it grows and is rotated, also over restarts
+  logweir score app.log --follow --out scores.csv --hook http://localhost:9093
+      and tell Alertmanager")]
     Score(ScoreArgs),
     /// Print the raw log lines of sessions
     #[command(after_help = "Examples:
@@ -495,18 +506,60 @@ pub(crate) struct SimulateArgs {
 /// `score`.
 #[derive(Debug, Args)]
 pub(crate) struct ScoreArgs {
-    /// Log files, plain, .gz or .zst; rotated files of one log together
+    /// Log files, plain, .gz or .zst, also as a pattern; rotated files of one log together. `-` reads the standard input
     #[arg(required = true, value_name = "LOG", value_hint = clap::ValueHint::FilePath)]
     pub(crate) logs: Vec<PathBuf>,
-    /// Use the artifacts of this run (default: the last)
+    /// Use the artifacts of this run (default: the last, or that of the state)
     #[arg(long, value_name = "RUN")]
     pub(crate) run: Option<String>,
-    /// Where to write the scores: .csv or .jsonl; `-` writes CSV to stdout
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    pub(crate) out: PathBuf,
-    /// How many threads to use (default: all cores)
+    /// Where to write the scores: a file .csv or .jsonl, `-` for CSV on stdout, sqlite:PATH, postgres:// with an address, or
+    /// `postgres:` for what LOGWEIR_POSTGRES or PG* variables name
+    #[arg(long, value_name = "TARGET", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) out: String,
+    /// How many threads to use (default: all cores; --follow: one)
     #[arg(short = 'j', value_name = "N")]
     pub(crate) jobs: Option<std::num::NonZeroUsize>,
+    /// A session ends after so much log time without a line of it, such as 30m or 12h (default with --follow: `idle` of the
+    /// stage that makes sessions; else when the log ends). On the wall, too, where the whole log is silent
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) idle: Option<String>,
+    /// As --idle, for sessions that an event has closed (`closes` of the stage that makes sessions)
+    #[arg(long, value_name = "SPAN", default_value = "1h")]
+    pub(crate) linger: String,
+    /// Most sessions that are open at a time; beyond that the one that was silent for longest ends
+    #[arg(long, value_name = "N", default_value_t = 1 << 20)]
+    pub(crate) max_open: usize,
+    /// Read on when the log grows and when it is rotated, until interrupted
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Keep here what a restart needs: a stream goes on where it was killed, and loses and repeats nothing
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, requires = "follow")]
+    pub(crate) state: Option<PathBuf>,
+    /// Begin with what is written from now on
+    #[arg(long, requires = "follow")]
+    pub(crate) from_end: bool,
+    /// Do not look at sessions before they end: no row as soon as a session crosses the threshold
+    #[arg(long, requires = "follow")]
+    pub(crate) no_early: bool,
+    /// End when the log has said nothing for so long
+    #[arg(long, value_name = "SPAN", requires = "follow")]
+    pub(crate) until_silent: Option<String>,
+    /// Bytes that are read at once, at most
+    #[arg(long, value_name = "N", requires = "follow", default_value_t = 1 << 20, hide = true)]
+    pub(crate) read_at_most: usize,
+    /// Tell this receiver of alerts, in the format of Alertmanager; may be repeated. The variable LOGWEIR_HOOK_TOKEN holds a
+    /// token, if one is needed
+    #[arg(long, value_name = "URL")]
+    pub(crate) hook: Vec<String>,
+    /// Most alerts that are sent in a minute
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub(crate) hook_rate: u32,
+    /// Alerts of one signature are sent once in so long
+    #[arg(long, value_name = "SPAN", default_value = "10m")]
+    pub(crate) hook_repeat: String,
+    /// The page that alerts point to
+    #[arg(long, value_name = "URL", default_value = "http://localhost:8787/")]
+    pub(crate) hook_link: String,
 }
 
 /// `lines`.

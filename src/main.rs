@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod emit;
+mod hooks;
 mod render;
 mod serve;
 mod trail;

@@ -475,7 +475,7 @@ impl Engine {
         self.project.root.join("cache")
     }
 
-    fn pipeline(&self) -> String {
+    pub(crate) fn pipeline(&self) -> String {
         self.project.file_name()
     }
 

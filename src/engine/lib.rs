@@ -55,6 +55,7 @@ mod memory;
 pub mod metrics;
 mod offline;
 mod origins;
+pub mod outside;
 pub mod pieces;
 pub mod plan;
 pub mod project;

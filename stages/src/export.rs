@@ -24,7 +24,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::evaluate::Objective;
-use address::Address;
+pub(crate) use address::{Address, VARIABLE};
 use rows::Load;
 use target::Outcome;
 

@@ -30,6 +30,7 @@ pub mod fusion;
 
 pub mod score;
 pub mod score_logs;
+pub mod stream;
 
 pub mod session_lines;
 

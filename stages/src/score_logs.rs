@@ -1,24 +1,33 @@
-//! New logs through the trained artifacts of a run: the stages `parse`, `templates` and `sessionize` without files in
-//! between, then [`crate::score`], then one line per session.
+//! New logs through the trained artifacts of a run.
 //!
-//! Times and memory: rows of all logs are held until their templates are known, as `sessions_from_logs` says.
+//! A batch of files is scored when the logs end: the stages `parse`, `templates` and `sessionize` without files in
+//! between, then [`crate::score`]. Rows of all logs are held until their templates are known, as `sessions_from_logs` says.
+//! Where sessions may end before the log does, or it cannot be read twice, lines are scored as they come ([`crate::stream`]).
 
 use std::fs;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use anyhow::{Context as _, bail};
 use logweir_engine::stage::{ParamError, Params, read_params};
-use polars::prelude::{DataFrame, DataType};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::parse::ParseParams;
+use crate::logs::parser::LineParser;
+use crate::logs::read::LogReader;
+use crate::logs::scan::each_chunk;
+use crate::parse::{ParseParams, reading_order};
 use crate::score::{Bundle, Directories};
 use crate::sessionize::{SessionizeParams, sessions_from_logs};
-use crate::support::time::rfc3339;
+use crate::stream::follow::News;
+use crate::stream::forms::Forms;
+use crate::stream::judge::{ScoreRow, TOGETHER};
+use crate::stream::sink::Sink;
+use crate::stream::state::State;
+use crate::stream::{Ending, Stream};
 use crate::support::traces::Templates;
-use crate::templates::{Source, TemplatesParams, read_templates};
+use crate::support::turns::lock;
+use crate::templates::{Source, Template, TemplatesParams, given_from_known, read_templates};
 
 /// What to score with, as a run recorded it.
 #[derive(Clone, Debug)]
@@ -37,17 +46,30 @@ pub struct Scorer {
     pub metrics: PathBuf,
 }
 
-/// How scores are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// With a header line.
-    Csv,
-    /// One object a line.
-    JsonLines,
+/// A scorer whose artifacts were read.
+pub struct Loaded {
+    /// The models.
+    pub bundle: Mutex<Bundle>,
+    /// Scores at and above it are alerts.
+    pub threshold: f64,
+    /// Whether the models were trained on simulated logs.
+    pub trained_on_simulated: bool,
+    known: Vec<Template>,
+    parse: ParseParams,
+    templates: TemplatesParams,
+    sessionize: SessionizeParams,
+}
+
+/// Where lines come from.
+pub enum Lines<'a> {
+    /// Files, which are read oldest first.
+    Files(&'a [&'a Path]),
+    /// Something that is read once.
+    Pipe(Box<dyn std::io::Read + Send>),
 }
 
 /// What was scored.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Scored {
     /// Lines read.
     pub lines: u64,
@@ -68,48 +90,181 @@ pub struct Scored {
 }
 
 impl Scorer {
-    /// Scores logs, which are read oldest first, and writes one line per session in the order of their starts:
-    /// `session_id`, `timestamp`, `p_lgbm`, `z_ae`, `fusion_score`, `is_alert` as in `ensemble_sessions.csv`, then
-    /// `events`, `censored` and `reason`. Works on the rayon pool it is called from.
+    /// Reads the artifacts.
     ///
     /// # Errors
-    /// A log or an artifact cannot be read, no line of the logs has a session key, or `out` cannot be written.
-    pub fn score(&self, logs: &[&Path], format: Format, out: &mut dyn Write) -> anyhow::Result<Scored> {
-        let bundle = Bundle::load(&self.models)?;
-        let known = read_templates(&self.known)?;
+    /// One is missing or malformed.
+    pub fn load(&self) -> anyhow::Result<Loaded> {
         let metrics = Metrics::read(&self.metrics)?;
-        let mining = recorded::<TemplatesParams>(&self.templates, "templates")?;
-        let parse = recorded::<ParseParams>(&self.parse, "parse")?;
-        let sessionize = recorded::<SessionizeParams>(&self.sessionize, "sessionize")?;
-        let found = sessions_from_logs(logs, &parse, &known, &mining, &sessionize)?;
+        Ok(Loaded {
+            bundle: Mutex::new(Bundle::load(&self.models)?),
+            threshold: metrics.threshold,
+            trained_on_simulated: metrics.simulated,
+            known: read_templates(&self.known)?,
+            parse: recorded(&self.parse, "parse")?,
+            templates: recorded(&self.templates, "templates")?,
+            sessionize: recorded(&self.sessionize, "sessionize")?,
+        })
+    }
+}
+
+impl Loaded {
+    /// Scores files when they end: every session as the pipeline would, in the order of their starts. Works on the rayon
+    /// pool it is called from.
+    ///
+    /// # Errors
+    /// A log cannot be read, no line of the logs has a session key, or rows cannot be written.
+    pub fn score_whole(
+        &self,
+        logs: &[&Path],
+        sink: &mut dyn Sink,
+        news: &mut (dyn FnMut(News<'_>) + Send),
+    ) -> anyhow::Result<Scored> {
+        let found = sessions_from_logs(logs, &self.parse, &self.known, &self.templates, &self.sessionize)?;
         let templates = Templates {
             event_ids: found.templates.iter().map(|t| t.event_id.clone()).collect(),
             texts: found.templates.iter().map(|t| t.text.clone()).collect(),
         };
-        let frame = bundle.score(&found.sessions.frame()?, &templates)?;
+        let frame = lock(&self.bundle).score(&found.sessions.frame()?, &templates)?;
         let events: Vec<usize> = (0..found.sessions.len()).map(|row| found.sessions.events_of(row).len()).collect();
-        let alerts = write_scores(&frame, &events, metrics.threshold, format, out)?;
-        let new_templates = found.templates.len() - known.len();
+        let rows = ScoreRow::of_frame(&frame, &events, self.threshold)?;
+        for (number, some) in rows.chunks(TOGETHER).enumerate() {
+            sink.write((number * TOGETHER) as u64, some)?;
+            news(News::Rows(some));
+        }
         let unseen: u64 = found.templates.iter().filter(|t| t.source == Source::Unseen).map(|t| t.count).sum();
-        let mut warnings: Vec<String> = found.parse.files.iter().flat_map(|f| f.warnings.clone()).collect();
-        if new_templates > 0 {
-            warnings.push(format!(
-                "{new_templates} message templates are new to the trained run: their sessions are scored by what is known"
-            ));
-        }
-        if unseen > 0 {
-            warnings.push(format!("{unseen} lines match no template of the trained run (`known: frozen`)"));
-        }
-        Ok(Scored {
+        let mut scored = Scored {
             lines: found.summary.lines,
             rejected: found.summary.rejected,
             sessions: found.sessions.len(),
-            alerts,
-            new_templates,
-            threshold: metrics.threshold,
-            trained_on_simulated: metrics.simulated,
-            warnings,
-        })
+            alerts: rows.iter().filter(|row| row.is_alert).count(),
+            new_templates: found.templates.len() - self.known.len(),
+            warnings: found.parse.files.iter().flat_map(|f| f.warnings.clone()).collect(),
+            ..self.scored()
+        };
+        scored.warn_of_new();
+        if unseen > 0 {
+            scored.warnings.push(format!("{unseen} lines match no template of the trained run (`known: frozen`)"));
+        }
+        Ok(scored)
+    }
+
+    /// Scores lines as they come: a session when it ends, in memory that does not grow with the log if sessions may be
+    /// idle. Works on the rayon pool it is called from.
+    ///
+    /// # Errors
+    /// As [`Loaded::score_whole`].
+    pub fn score_stream(
+        &self,
+        lines: Lines<'_>,
+        ending: Ending,
+        alerts: bool,
+        sink: &mut dyn Sink,
+        news: &mut (dyn FnMut(News<'_>) + Send),
+    ) -> anyhow::Result<Scored> {
+        let (mut parser, mut stream) = self.stream(ending, None)?;
+        let mut rows = 0u64;
+        let mut hand_on = |stream: &mut Stream, least: usize| -> anyhow::Result<()> {
+            while stream.waiting() > least {
+                let judged = stream.judge(&lock(&self.bundle), self.threshold, alerts)?;
+                sink.write(rows, &judged.rows)?;
+                rows += judged.rows.len() as u64;
+                news(News::Rows(&judged.rows));
+                judged.alerts.into_iter().for_each(|alert| news(News::Alert(Box::new(alert))));
+            }
+            Ok(())
+        };
+        match lines {
+            Lines::Pipe(pipe) => {
+                each(LogReader::of(pipe), &parser, &mut stream, &mut hand_on)?;
+            }
+            Lines::Files(files) => {
+                let mut files = files.to_vec();
+                files.sort_by_cached_key(|path| reading_order(&path.to_string_lossy()));
+                let mut log = String::new();
+                for path in files {
+                    let context = || format!("cannot parse {}", path.display());
+                    let base = reading_order(&path.to_string_lossy()).0;
+                    if base != log {
+                        stream.begin_log(parser.entries.years);
+                        log = base;
+                    }
+                    parser.parameters = false;
+                    each(LogReader::open(path)?, &parser, &mut stream, &mut hand_on).with_context(context)?;
+                }
+            }
+        }
+        stream.refuse_nothing()?;
+        stream.finish();
+        hand_on(&mut stream, 0)?;
+        let counts = stream.counts().clone();
+        let mut scored = Scored {
+            lines: counts.lines,
+            rejected: counts.rejected,
+            sessions: counts.sessions as usize,
+            alerts: counts.alerts as usize,
+            new_templates: stream.new_templates()?,
+            ..self.scored()
+        };
+        scored.warn_of_new();
+        scored.warnings.extend(stream.warnings());
+        Ok(scored)
+    }
+
+    /// Begins a stream, or has one go on from a state.
+    ///
+    /// # Errors
+    /// A parameter is wrong, or the state is of a stream that ends sessions otherwise.
+    pub fn stream(&self, ending: Ending, state: Option<State>) -> anyhow::Result<(LineParser, Stream)> {
+        let mut parser = self.parse.parser(&given_from_known(&self.known))?;
+        parser.parameters = false;
+        let forms = Forms::new(self.known.clone(), &self.templates, &self.sessionize)?;
+        let mut stream = Stream::new(forms, &parser, &self.sessionize, ending)?;
+        if let Some(state) = state {
+            state.resume(&mut stream)?;
+        }
+        Ok((parser, stream))
+    }
+
+    /// Returns after how much silence the run takes a session for over: microseconds.
+    pub fn idle(&self) -> i64 {
+        (self.sessionize.idle * 3.6e9) as i64
+    }
+
+    fn scored(&self) -> Scored {
+        Scored { threshold: self.threshold, trained_on_simulated: self.trained_on_simulated, ..Scored::default() }
+    }
+}
+
+fn each(
+    reader: LogReader,
+    parser: &LineParser,
+    stream: &mut Stream,
+    hand_on: &mut (dyn FnMut(&mut Stream, usize) -> anyhow::Result<()> + Send),
+) -> anyhow::Result<()> {
+    let end = each_chunk(
+        reader,
+        parser,
+        |_| Ok(()),
+        |rows, ()| {
+            stream.take(rows)?;
+            hand_on(stream, TOGETHER)
+        },
+    )?;
+    if let Some(why) = end.truncated {
+        stream.warn(format!("a log ends early: {why}"));
+    }
+    Ok(())
+}
+
+impl Scored {
+    fn warn_of_new(&mut self) {
+        if self.new_templates > 0 {
+            self.warnings.push(format!(
+                "{} message templates are new to the trained run: their sessions are scored by what is known",
+                self.new_templates
+            ));
+        }
     }
 }
 
@@ -143,169 +298,5 @@ impl Metrics {
         let Some(threshold) = threshold else { bail!("{} has no /threshold/value", path.display()) };
         let simulated = value.pointer("/dataset/source").and_then(Value::as_str) == Some("simulated");
         Ok(Self { threshold, simulated })
-    }
-}
-
-/// Writes the sessions of a frame of scores and returns how many are alerts.
-fn write_scores(
-    frame: &DataFrame,
-    events: &[usize],
-    threshold: f64,
-    format: Format,
-    out: &mut dyn Write,
-) -> anyhow::Result<usize> {
-    let times = frame.column("timestamp")?.cast(&DataType::Int64)?;
-    let (ids, times) = (frame.column("session_id")?.str()?, times.i64()?);
-    let (p_lgbm, z_ae) = (frame.column("p_lgbm")?.f64()?, frame.column("z_ae")?.f64()?);
-    let (fusion, reasons) = (frame.column("fusion")?.f64()?, frame.column("reason")?.str()?);
-    let censored = frame.column("censored")?.bool()?;
-    let mut lines = Lines::new(format, out)?;
-    let mut alerts = 0;
-    for (row, &events) in events.iter().enumerate() {
-        let fusion_score = fusion.get(row).context("a session has no score")?;
-        let is_alert = fusion_score >= threshold;
-        alerts += usize::from(is_alert);
-        lines.write(&Line {
-            session_id: ids.get(row).context("a session has no id")?,
-            timestamp: times.get(row).map(rfc3339),
-            p_lgbm: p_lgbm.get(row),
-            z_ae: z_ae.get(row),
-            fusion_score,
-            is_alert,
-            events,
-            censored: censored.get(row).unwrap_or_default(),
-            reason: reasons.get(row).unwrap_or_default(),
-        })?;
-    }
-    lines.flush()?;
-    Ok(alerts)
-}
-
-/// A scored session as it is written.
-#[derive(Serialize)]
-struct Line<'a> {
-    session_id: &'a str,
-    timestamp: Option<String>,
-    p_lgbm: Option<f64>,
-    z_ae: Option<f64>,
-    fusion_score: f64,
-    is_alert: bool,
-    events: usize,
-    censored: bool,
-    reason: &'a str,
-}
-
-enum Lines<'a> {
-    Csv(Box<csv::Writer<&'a mut dyn Write>>),
-    Json(BufWriter<&'a mut dyn Write>),
-}
-
-impl<'a> Lines<'a> {
-    fn new(format: Format, out: &'a mut dyn Write) -> anyhow::Result<Self> {
-        Ok(match format {
-            Format::JsonLines => Self::Json(BufWriter::new(out)),
-            Format::Csv => {
-                let mut writer = csv::Writer::from_writer(out);
-                let header = [
-                    "session_id",
-                    "timestamp",
-                    "p_lgbm",
-                    "z_ae",
-                    "fusion_score",
-                    "is_alert",
-                    "events",
-                    "censored",
-                    "reason",
-                ];
-                writer.write_record(header).map_err(io_error)?;
-                Self::Csv(Box::new(writer))
-            }
-        })
-    }
-
-    fn write(&mut self, line: &Line<'_>) -> anyhow::Result<()> {
-        let number = |x: Option<f64>| x.map_or_else(String::new, |x| x.to_string());
-        let bit = |x: bool| if x { "1" } else { "0" };
-        match self {
-            Self::Csv(writer) => {
-                let cells = [
-                    line.session_id,
-                    line.timestamp.as_deref().unwrap_or_default(),
-                    &number(line.p_lgbm),
-                    &number(line.z_ae),
-                    &line.fusion_score.to_string(),
-                    bit(line.is_alert),
-                    &line.events.to_string(),
-                    bit(line.censored),
-                    line.reason,
-                ];
-                writer.write_record(cells).map_err(io_error)?;
-            }
-            Self::Json(writer) => {
-                serde_json::to_writer(&mut *writer, line)?;
-                writer.write_all(b"\n")?;
-            }
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        match self {
-            Self::Csv(writer) => writer.flush(),
-            Self::Json(writer) => writer.flush(),
-        }
-    }
-}
-
-/// The error of the file underneath, so that a closed pipe can be told from the rest.
-fn io_error(error: csv::Error) -> std::io::Error {
-    match error.into_kind() {
-        csv::ErrorKind::Io(error) => error,
-        other => std::io::Error::other(format!("{other:?}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use polars::prelude::Column;
-
-    fn frame() -> DataFrame {
-        let seconds = |s: i64| s * 1_000_000;
-        let times = Column::new("timestamp".into(), vec![seconds(0), seconds(86_400)]);
-        DataFrame::new_infer_height(vec![
-            Column::new("session_id".into(), ["a", "b,c"]),
-            times,
-            Column::new("censored".into(), [false, true]),
-            Column::new("p_lgbm".into(), [Some(0.5), None]),
-            Column::new("z_ae".into(), [1.25, -3.0]),
-            Column::new("fusion".into(), [0.75, 0.25]),
-            Column::new("reason".into(), ["unseen T9", ""]),
-        ])
-        .unwrap()
-    }
-
-    #[test]
-    fn a_line_per_session_and_an_alert_at_the_threshold() {
-        let mut out = Vec::new();
-        let alerts = write_scores(&frame(), &[3, 4], 0.75, Format::Csv, &mut out).unwrap();
-        assert_eq!(alerts, 1);
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "session_id,timestamp,p_lgbm,z_ae,fusion_score,is_alert,events,censored,reason\n\
-             a,1970-01-01T00:00:00Z,0.5,1.25,0.75,1,3,0,unseen T9\n\
-             \"b,c\",1970-01-02T00:00:00Z,,-3,0.25,0,4,1,\n"
-        );
-    }
-
-    #[test]
-    fn json_lines_keep_numbers_and_nulls() {
-        let mut out = Vec::new();
-        write_scores(&frame(), &[3, 4], 0.5, Format::JsonLines, &mut out).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        let lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-        assert_eq!(lines[0]["is_alert"], true);
-        assert_eq!(lines[1]["p_lgbm"], Value::Null);
-        assert_eq!(lines[1]["events"], 4);
     }
 }

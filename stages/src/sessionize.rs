@@ -31,7 +31,7 @@ use input::WholeLog;
 pub use input::{LogSessions, sessions_from_logs};
 use sessions::SessionWriter;
 pub use sessions::Sessions;
-use windows::Cut;
+pub(crate) use windows::{Cut, micros};
 
 use crate::parse::{read_parts, summary_of};
 use crate::templates::{Template, read_map, read_templates};
@@ -126,9 +126,9 @@ impl SessionizeParams {
     }
 
     /// Returns how sessions are cut by time.
-    fn cut(&self) -> Result<Option<Cut>, ParamError> {
+    pub(crate) fn cut(&self) -> Result<Option<Cut>, ParamError> {
         let span = |name: &str, text: &Option<String>| {
-            text.as_deref().map(windows::micros).transpose().map_err(|e| ParamError::new(name, e))
+            text.as_deref().map(micros).transpose().map_err(|e| ParamError::new(name, e))
         };
         let (window, step, gap) = (span("window", &self.window)?, span("step", &self.step)?, span("gap", &self.gap)?);
         match (window, step, gap) {

@@ -24,6 +24,7 @@ use crate::drain::Limits;
 use crate::logs::given::GivenTemplates;
 use crate::parse::{Part, read_parts, refuse_nothing, summary_of};
 pub use files::{read_map, read_templates};
+pub(crate) use global::KnownTemplates;
 pub use global::{GlobalTemplates, Growth, globalize};
 pub use known::{given_from_known, known_from_given};
 

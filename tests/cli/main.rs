@@ -17,6 +17,8 @@ mod incremental;
 mod interrupt;
 mod lineage;
 mod other_logs;
+mod score;
+mod score_hooks;
 mod serve;
 mod shapes;
 mod shipped;

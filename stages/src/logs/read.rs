@@ -97,6 +97,11 @@ impl LogReader {
         Ok(Self { source, plain, offset: 0, rest: Vec::new(), size: size.max(1), end: None, cuts: None })
     }
 
+    /// Takes a log from somewhere else than a file, such as a pipe.
+    pub fn of(source: Box<dyn Read + Send>) -> Self {
+        Self { source, plain: None, offset: 0, rest: Vec::new(), size: CHUNK, end: None, cuts: None }
+    }
+
     /// Cuts only where entries start.
     pub fn cut_at(&mut self, cuts: Option<Cuts>) {
         self.cuts = cuts;

@@ -33,14 +33,6 @@ pub fn scan_log(
     )
 }
 
-/// What the threads share: chunks are read one after the other, and handed on in the same order.
-struct Turn<F> {
-    next: usize,
-    tables: FileTables,
-    hand_on: F,
-    failed: Option<anyhow::Error>,
-}
-
 /// As [`scan_log`], from a reader. `prepare` is called on the thread that parsed a chunk, in no order, and before
 /// [`FileTables::adopt`] settles times; what it makes is handed on with the rows, whose memory is used again unless they
 /// are taken.
@@ -48,16 +40,40 @@ struct Turn<F> {
 /// # Errors
 /// As [`scan_log`], or `prepare` fails.
 pub fn scan<T>(
-    mut reader: LogReader,
+    reader: LogReader,
     parser: &LineParser,
     prepare: impl Fn(&Rows) -> anyhow::Result<T> + Sync,
     mut hand_on: impl FnMut(&mut Rows, T, &FileTables) -> anyhow::Result<()> + Send,
 ) -> anyhow::Result<(FileTables, End)> {
+    let mut tables = FileTables { order: Order::new(&parser.entries), ..FileTables::default() };
+    let end = each_chunk(reader, parser, prepare, |rows, prepared| {
+        tables.adopt(rows);
+        hand_on(rows, prepared, &tables)
+    })?;
+    Ok((tables, end))
+}
+
+/// What the threads share: chunks are read one after the other, and handed on in the same order.
+struct Turn<F> {
+    next: usize,
+    hand_on: F,
+    failed: Option<anyhow::Error>,
+}
+
+/// As [`scan`], without tables of the file: numbers and times of rows stay those of their chunk, and nothing is kept.
+///
+/// # Errors
+/// As [`scan`].
+pub fn each_chunk<T>(
+    mut reader: LogReader,
+    parser: &LineParser,
+    prepare: impl Fn(&Rows) -> anyhow::Result<T> + Sync,
+    mut hand_on: impl FnMut(&mut Rows, T) -> anyhow::Result<()> + Send,
+) -> anyhow::Result<End> {
     let threads = rayon::current_num_threads();
     reader.cut_at(Cuts::new(parser));
-    let tables = FileTables { order: Order::new(&parser.entries), ..FileTables::default() };
     let reader = Mutex::new((0, reader, Vec::<Vec<u8>>::new()));
-    let turn = Mutex::new(Turn { next: 0, tables, hand_on: &mut hand_on, failed: None });
+    let turn = Mutex::new(Turn { next: 0, hand_on: &mut hand_on, failed: None });
     let (moved, spare) = (Condvar::new(), Mutex::new(Vec::<Rows>::new()));
     let read = || -> anyhow::Result<Option<(usize, Chunk)>> {
         let mut reader = lock(&reader);
@@ -91,9 +107,7 @@ pub fn scan<T>(
             if now.failed.is_some() {
                 return;
             }
-            now.tables.adopt(&mut rows);
-            let Turn { hand_on, tables, .. } = &mut *now;
-            if let Err(error) = hand_on(&mut rows, prepared, tables) {
+            if let Err(error) = (now.hand_on)(&mut rows, prepared) {
                 now.failed = Some(error);
             }
             now.next += 1;
@@ -111,6 +125,6 @@ pub fn scan<T>(
     let turn = turn.into_inner().unwrap_or_else(PoisonError::into_inner);
     match turn.failed {
         Some(error) => Err(error),
-        None => Ok((turn.tables, lock(&reader).1.end())),
+        None => Ok(lock(&reader).1.end()),
     }
 }

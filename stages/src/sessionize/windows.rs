@@ -14,7 +14,7 @@ use super::sessions::Sessions;
 
 /// How the events of a key are cut; microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(crate) enum Cut {
     /// A silence of more than this ends a session.
     Gap(i64),
     /// Windows of a length that start every step.
@@ -23,7 +23,7 @@ pub(super) enum Cut {
 
 impl Cut {
     /// Returns the pieces of events, which come with their times in order, and where each starts.
-    pub(super) fn pieces<T>(&self, events: &[(i64, T)]) -> Vec<(Range<usize>, i64)> {
+    pub(crate) fn pieces<T>(&self, events: &[(i64, T)]) -> Vec<(Range<usize>, i64)> {
         let mut pieces = Vec::new();
         match *self {
             Self::Gap(gap) => {
@@ -63,7 +63,7 @@ impl Cut {
     }
 
     /// Returns whether a piece may go on after the log's end.
-    pub(super) fn is_open(&self, start: i64, last: i64, log_end: i64) -> bool {
+    pub(crate) fn is_open(&self, start: i64, last: i64, log_end: i64) -> bool {
         match *self {
             Self::Gap(gap) => log_end - last <= gap,
             Self::Window { length, .. } => start + length > log_end,
@@ -102,7 +102,7 @@ pub(super) fn gather(tables: &[Sessions], places: &[(usize, usize)]) -> Sessions
 ///
 /// # Errors
 /// What is wrong.
-pub(super) fn micros(text: &str) -> Result<i64, String> {
+pub(crate) fn micros(text: &str) -> Result<i64, String> {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let factor = match &text[number.len()..] {
         "ms" => 1e3,

@@ -29,21 +29,22 @@ pub struct GlobalTemplates {
 }
 
 /// The known templates, to find that of a form.
-struct KnownTemplates<'a> {
-    named: BTreeMap<&'a str, u32>,
+pub(crate) struct KnownTemplates {
+    named: BTreeMap<String, u32>,
     loaded: GivenTemplates,
     numbers_of_loaded: Vec<u32>,
     mined: Matcher,
     numbers_of_mined: Vec<u32>,
 }
 
-impl<'a> KnownTemplates<'a> {
-    fn new(known: &'a [Template]) -> Self {
+impl KnownTemplates {
+    /// Takes the templates; their numbers are their places.
+    pub(crate) fn new(known: &[Template]) -> Self {
         let of = |source: Source| known.iter().filter(move |t| t.source == source);
         let numbers = |source: Source| of(source).map(|t| t.number).collect();
         let loaded = of(Source::Loaded).map(|t| GivenTemplate::new(&t.event_id, &t.text)).collect();
         Self {
-            named: known.iter().map(|t| (t.event_id.as_str(), t.number)).collect(),
+            named: known.iter().map(|t| (t.event_id.clone(), t.number)).collect(),
             loaded: GivenTemplates::new(loaded),
             numbers_of_loaded: numbers(Source::Loaded),
             mined: Matcher::new(of(Source::Mined).map(|t| t.text.as_str())),
@@ -51,7 +52,11 @@ impl<'a> KnownTemplates<'a> {
         }
     }
 
-    fn find(&self, local: &LocalTemplate) -> anyhow::Result<Option<u32>> {
+    /// Returns the number of a form's template.
+    ///
+    /// # Errors
+    /// The form is named after a given template that is not among the known ones.
+    pub(crate) fn find(&self, local: &LocalTemplate) -> anyhow::Result<Option<u32>> {
         if let Some(name) = &local.name {
             let number = self.named.get(name.as_str()).copied();
             return Ok(Some(number.with_context(|| format!("template `{name}` is used but not given"))?));

@@ -11,3 +11,4 @@ mod export_sqlite;
 mod fixture;
 mod panels;
 mod server;
+mod stream_sinks;

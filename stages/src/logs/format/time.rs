@@ -8,6 +8,7 @@
 //! order of the file, since only neighbours tell where a new year began.
 
 use chrono::{DateTime, NaiveDateTime};
+use serde::{Deserialize, Serialize};
 
 use super::NO_TIME;
 
@@ -435,7 +436,7 @@ pub fn epoch(text: &[u8]) -> Option<i64> {
 /// Which year it is, in a log that does not say: the next one begins where the date goes back by more than half a year.
 ///
 /// Known hole: a clock that was reset to a date long ago looks like a new year.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Years {
     year: i32,
     /// The date before, in the year 0.
