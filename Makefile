@@ -47,6 +47,12 @@ bench-score: build ## Score a simulated log in batch and as it grows: lines a se
 bench-models: build ## LightGBM and the autoencoder beside the Python packages on the same rows (SESSIONS=100000)
 	@scripts/bench-models.sh $(or $(SESSIONS),100000)
 
+bench-export: build ## Export 575,061 simulated sessions to PostgreSQL beside psql \copy of the same rows; time every panel (ARGS="--project DIR" keeps the run)
+	@. scripts/env.sh; scripts/bench-export.py --logweir "$$logweir" $(ARGS)
+
+check-dashboards: ## Dashboards against Grafana's own types (npm @grafana/schema); exit 77 where npm is missing
+	@scripts/check-dashboards.sh
+
 validate-lineage: build ## Export several runs in every standard format and have outside validators judge them
 	@scripts/validate-lineage.sh
 

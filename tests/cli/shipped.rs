@@ -246,3 +246,56 @@ fn an_unreachable_database_is_a_fault_of_the_environment_and_the_rest_is_kept() 
     let then = logweir(&project, &logs, &["run", "--json"]).ok();
     assert_eq!(then.executed(), ["export"]);
 }
+
+#[test]
+fn a_password_is_in_no_key_record_log_or_message() {
+    const SECRET: &str = "never-to-be-seen-4711";
+    let (project, logs) = simulated("300");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join("password");
+    std::fs::write(&file, SECRET).unwrap();
+    let address = format!("postgres://someone:{SECRET}@127.0.0.1:1/nowhere");
+    let plain = "host=127.0.0.1 port=1 user=someone dbname=nowhere".to_owned();
+    let path = file.display().to_string();
+    let ways = [
+        vec![("LOGWEIR_POSTGRES", address)],
+        vec![("LOGWEIR_POSTGRES", plain.clone()), ("PGPASSWORD", SECRET.to_owned())],
+        vec![("LOGWEIR_POSTGRES", plain.clone()), ("LOGWEIR_POSTGRES_PASSWORD", SECRET.to_owned())],
+        vec![("LOGWEIR_POSTGRES", plain), ("LOGWEIR_POSTGRES_PASSWORD_FILE", path)],
+    ];
+    let mut keys = std::collections::BTreeSet::new();
+    for way in ways {
+        for arguments in [
+            &["run", "--json"][..],
+            &["plan", "--json"],
+            &["why", "export"],
+            &["lineage", "reports/metrics.json", "--json"],
+        ] {
+            let mut command = project.command(arguments);
+            command.env("LOGWEIR_HDFS", &logs).envs(way.iter().cloned());
+            let out = command.output().unwrap();
+            let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+            assert!(!text.contains(SECRET), "{arguments:?}: {text}");
+            keys.extend(text.lines().filter(|line| line.contains("\"stage\":\"export\"")).filter_map(|line| {
+                let event: serde_json::Value = serde_json::from_str(line).ok()?;
+                Some(event["key"].as_str()?.to_owned())
+            }));
+        }
+    }
+    assert!(keys.len() <= 1, "the password changes the key: {keys:?}");
+    let mut pending = vec![project.root().to_path_buf()];
+    let mut seen = 0;
+    while let Some(dir) = pending.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                pending.push(path);
+            } else if path.is_file() {
+                let bytes = std::fs::read(&path).unwrap();
+                assert!(!bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()), "{}", path.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 20, "only {seen} files were looked at");
+}

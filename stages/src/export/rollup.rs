@@ -1,10 +1,10 @@
 //! Scores per minute and per hour, so that a dashboard over all sessions reads hundreds of rows, not all of them.
 
-use super::rows::SessionRow;
+use super::ensemble::SessionRow;
 
 /// The sessions that started within one interval.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Bucket {
+pub(super) struct Bucket {
     /// Start of the interval: microseconds since 1970 UTC.
     pub start: i64,
     pub count: i64,
@@ -22,7 +22,7 @@ pub(crate) struct Bucket {
 }
 
 /// Groups sessions by intervals of `seconds`, in time order; sessions without a time are left out.
-pub(crate) fn rollup(sessions: &[SessionRow], seconds: i64) -> Vec<Bucket> {
+pub(super) fn rollup(sessions: &[SessionRow], seconds: i64) -> Vec<Bucket> {
     let width = seconds * 1_000_000;
     let mut order: Vec<(i64, &SessionRow)> =
         sessions.iter().filter_map(|s| Some((s.timestamp?.div_euclid(width) * width, s))).collect();

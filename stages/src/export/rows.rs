@@ -1,165 +1,319 @@
-//! What is loaded: every row of one export, made from the artifacts before a database is touched.
+//! What is loaded: every row of one export, made from the artifacts. The scores of sessions come first; the rest is read while a
+//! database takes them.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
-use chrono::DateTime;
+use anyhow::{Context as _, anyhow, ensure};
 use logweir_engine::stage::StageContext;
-use polars::prelude::{DataType, Int64Type, TimeUnit, UInt32Type};
-use serde_json::Value;
+use polars::prelude::{DataType, StringChunked};
 
+use super::drifted::{self, DriftRow};
+use super::ensemble::{self, SessionRow};
+use super::explained::{self, AlertRow, SignatureRow};
+use super::origins::{self, Origins};
 use super::rollup::{Bucket, rollup};
+use super::seen::{self, Files, Seen, Sessions, TemplateRow};
+use crate::evaluate::Objective;
 use crate::evaluate::document::{Metrics, ModelMetrics};
-use crate::support::scoretable::{Fold, ScoreTable};
+use crate::support::scoretable::Fold;
 use crate::support::table;
-
-/// One session: the seven columns, and what the table of scores adds.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SessionRow {
-    pub session_id: String,
-    /// Microseconds since 1970 UTC.
-    pub timestamp: Option<i64>,
-    pub p_lgbm: Option<f64>,
-    pub z_ae: Option<f64>,
-    pub fusion_score: f64,
-    pub is_alert: bool,
-    pub label: Option<bool>,
-    pub fold: Option<&'static str>,
-    pub reason: String,
-}
 
 /// A number of the report.
 #[derive(Clone, Debug)]
-pub(crate) struct MetricRow {
+pub(super) struct MetricRow {
     pub model: String,
     pub metric: String,
     pub value: f64,
     pub interval: Option<[f64; 2]>,
 }
 
-/// An artifact that the scores were made from.
+/// What is said of the export as a whole.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct OriginRow {
-    pub path: String,
-    pub digest: String,
-    /// The stage that made it; empty for a source file.
-    pub stage: String,
-    pub stage_key: String,
+pub(super) struct RunRow {
+    pub dataset: String,
+    pub source: String,
+    pub split: String,
+    pub lines: Option<i64>,
+    pub anomalies: i64,
+    pub objective: String,
+    pub threshold: f64,
+    /// Alerts a day that people mean to look at.
+    pub budget: Option<f64>,
+    pub metrics_key: String,
 }
 
-/// A template and when it was seen.
-#[derive(Clone, Debug)]
-pub(crate) struct TemplateRow {
-    pub event_id: String,
-    pub text: String,
-    pub events: i64,
-    pub sessions: i64,
-    pub first_seen: Option<i64>,
-    pub last_seen: Option<i64>,
-    /// Whether a training session has it.
-    pub in_training: bool,
-}
-
-/// Everything one export loads.
-pub(crate) struct Load {
+/// What is loaded first: the export as a whole, and the scores of all sessions.
+#[derive(Clone, Default)]
+pub(super) struct Load {
     pub key: String,
-    pub metrics: Metrics,
+    pub run: RunRow,
     pub sessions: Vec<SessionRow>,
+}
+
+/// Everything else that one export loads.
+#[derive(Clone, Default)]
+pub(super) struct Rest {
+    pub alerts: Vec<AlertRow>,
+    pub signatures: Vec<SignatureRow>,
     pub numbers: Vec<MetricRow>,
     pub minutes: Vec<Bucket>,
     pub hours: Vec<Bucket>,
-    pub origins: Vec<OriginRow>,
+    pub origins: Origins,
     pub templates: Vec<TemplateRow>,
+    pub drift: Option<DriftRow>,
+}
+
+/// Where the rest is read from, while a database already takes the sessions.
+pub(super) struct Inputs<'a> {
+    cx: &'a StageContext<'a>,
+    scores: Option<Scores>,
+    numbers: Vec<MetricRow>,
 }
 
 impl Load {
-    /// Reads the artifacts of a stage.
+    /// Reads what is loaded first, on all threads of the stage.
     ///
     /// # Errors
     /// An input cannot be read, or does not belong to the others.
-    pub(crate) fn read(cx: &StageContext<'_>) -> anyhow::Result<Self> {
-        let mut sessions = read_ensemble(cx.input("ensemble")?)?;
+    pub(super) fn read<'a>(cx: &'a StageContext<'a>, budget: Option<f64>) -> anyhow::Result<(Self, Inputs<'a>)> {
         let path = cx.input("metrics")?;
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         let metrics: Metrics = serde_json::from_reader(BufReader::new(file))
             .with_context(|| format!("{} is no metrics.json", path.display()))?;
-        let mut scores = None;
-        if let Some(path) = cx.optional("scores") {
-            let table = ScoreTable::read(path)?;
-            let same =
-                table.len() == sessions.len() && table.ids.iter().zip(&sessions).all(|(a, b)| *a == b.session_id);
+        let (ensemble, scores) = (cx.input("ensemble")?, cx.optional("scores"));
+        let (sessions, scores) =
+            cx.in_pool(|| rayon::join(|| ensemble::read(ensemble), || scores.map(Scores::read).transpose()))?;
+        let (mut sessions, scores) = (sessions?, scores?);
+        if let Some(scores) = &scores {
+            let same = scores.ids.len() == sessions.len()
+                && scores.ids.iter().zip(&sessions).all(|(id, row)| id == Some(&row.session_id));
             ensure!(same, "the table of scores and the ensemble list different sessions: both must come from one run");
-            for (row, session) in sessions.iter_mut().enumerate() {
-                session.fold = Some(table.fold[row].name());
-                session.reason.clone_from(&table.reason[row]);
+            for (row, fold) in sessions.iter_mut().zip(&scores.fold) {
+                row.fold = Some(fold.name());
             }
-            scores = Some(table);
         }
-        let templates = match (cx.optional("templates"), cx.optional("sessions")) {
-            (Some(templates), Some(sessions)) => read_templates(templates, sessions, scores.as_ref())?,
-            _ => Vec::new(),
-        };
-        let (minutes, hours) = (rollup(&sessions, 60), rollup(&sessions, 3600));
-        let origins = cx.optional("origin").map(read_origins).transpose()?.unwrap_or_default();
-        let numbers = numbers(&metrics);
-        Ok(Self { key: cx.key.to_string(), metrics, sessions, numbers, minutes, hours, origins, templates })
-    }
-
-    /// The sessions that are alerts.
-    pub(crate) fn alerts(&self) -> impl Iterator<Item = &SessionRow> {
-        self.sessions.iter().filter(|s| s.is_alert)
+        let load = Self { key: cx.key.to_string(), run: run(&metrics, budget), sessions };
+        Ok((load, Inputs { cx, scores, numbers: numbers(&metrics) }))
     }
 }
 
-/// Reads the seven columns.
-fn read_ensemble(path: &Path) -> anyhow::Result<Vec<SessionRow>> {
-    const COLUMNS: [&str; 7] = ["session_id", "timestamp", "p_lgbm", "z_ae", "fusion_score", "is_alert", "label"];
-    let mut reader = csv::Reader::from_path(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let header = reader.headers()?;
-    ensure!(header.iter().eq(COLUMNS), "{}: the columns must be {COLUMNS:?}, found {header:?}", path.display());
-    let mut rows = Vec::new();
-    for (number, record) in reader.records().enumerate() {
-        let place = || format!("{}, row {}", path.display(), number + 1);
-        let record = record.with_context(place)?;
-        let float = |i: usize| -> anyhow::Result<Option<f64>> {
-            let text = &record[i];
-            if text.is_empty() {
-                return Ok(None);
-            }
-            Ok(Some(text.parse().with_context(|| format!("{} is `{text}`, not a number", COLUMNS[i]))?))
+impl Inputs<'_> {
+    /// Reads the rest.
+    ///
+    /// # Errors
+    /// As [`Load::read`].
+    pub(super) fn rest(self, load: &Load) -> anyhow::Result<Rest> {
+        let slot = |name: &str| self.cx.optional(name);
+        let mut rest = Rest {
+            numbers: self.numbers,
+            origins: slot("origin").map(origins::read).transpose()?.unwrap_or_default(),
+            signatures: slot("signatures").map(explained::signatures).transpose()?.unwrap_or_default(),
+            drift: slot("drift").map(drifted::read).transpose()?,
+            ..Rest::default()
         };
-        let flag = |i: usize| match &record[i] {
-            "0" => Ok(Some(false)),
-            "1" => Ok(Some(true)),
-            "" => Ok(None),
-            other => anyhow::bail!("{} is `{other}`, neither 0 nor 1", COLUMNS[i]),
-        };
-        let row = || -> anyhow::Result<SessionRow> {
-            let timestamp = match &record[1] {
-                "" => None,
-                text => {
-                    let time = DateTime::parse_from_rfc3339(text);
-                    Some(time.with_context(|| format!("timestamp is `{text}`, not a time"))?.timestamp_micros())
+        rest.roll_up(&load.sessions);
+        let scores = self.scores.as_ref();
+        let told = slot("alerts").map(explained::alerts).transpose()?;
+        let with_lines = told.is_some();
+        rest.alerts = told_of(&load.sessions, scores, told)?;
+        if let (Some(names), Some(events)) = (slot("templates"), slot("sessions")) {
+            let (names, mut seen) = (seen::names(names)?, None);
+            let files = slot("summary").map(Files::read).transpose()?.unwrap_or_default();
+            let training = |session: usize| scores.is_some_and(|s| s.fold.get(session) == Some(&Fold::Train));
+            let mut next = 0;
+            let total = Sessions::each(events, with_lines, |some| {
+                self.cx.check_cancelled()?;
+                seen.get_or_insert_with(|| Seen::new(&names)).add(some, training)?;
+                // Alerts are in the order of sessions.
+                while let Some(alert) =
+                    rest.alerts.get_mut(next).filter(|a| with_lines && a.session < some.first + some.len())
+                {
+                    let odd = alert.odd.iter().map(|(event, why)| (*event, why.as_str())).collect();
+                    alert.lines = some.lines_of(alert.session, &names, &files, &odd);
+                    next += 1;
                 }
-            };
-            Ok(SessionRow {
-                session_id: record[0].to_owned(),
-                timestamp,
-                p_lgbm: float(2)?,
-                z_ae: float(3)?,
-                fusion_score: float(4)?.context("fusion_score is empty")?,
-                is_alert: flag(5)?.context("is_alert is empty")?,
-                label: flag(6)?,
-                fold: None,
-                reason: String::new(),
-            })
-        };
-        rows.push(row().with_context(place)?);
+                Ok(())
+            })?;
+            rest.templates = seen.map_or_else(Vec::new, Seen::rows);
+            if total != load.sessions.len() {
+                // The table is another one: the rows of sessions are not the same.
+                rest.alerts.iter_mut().for_each(|alert| alert.lines.clear());
+            }
+        }
+        Ok(rest)
     }
-    Ok(rows)
+}
+
+impl Rest {
+    /// Makes the rollups of sessions.
+    pub(super) fn roll_up(&mut self, sessions: &[SessionRow]) {
+        (self.minutes, self.hours) = (rollup(sessions, 60), rollup(sessions, 3600));
+    }
+}
+
+/// The rest, which another thread reads.
+#[derive(Default)]
+pub(super) struct Later {
+    read: Mutex<Option<Arc<Rest>>>,
+    ready: Condvar,
+    failed: AtomicBool,
+}
+
+impl Later {
+    /// Reads with `read` and hands the result to those who wait.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub(super) fn fill(&self, read: impl FnOnce() -> anyhow::Result<Rest>) -> anyhow::Result<()> {
+        /// Whoever waits must not wait for ever when reading fails or panics.
+        struct Told<'a>(&'a Later);
+        impl Drop for Told<'_> {
+            fn drop(&mut self) {
+                let filled = self.0.read.lock().is_ok_and(|rest| rest.is_some());
+                self.0.failed.store(!filled, Ordering::SeqCst);
+                self.0.ready.notify_all();
+            }
+        }
+        let _told = Told(self);
+        let rest = Arc::new(read()?);
+        *self.read.lock().map_err(|_| anyhow!("reading broke off"))? = Some(rest);
+        Ok(())
+    }
+
+    /// Waits for the rest; `waiting` is called now and then, and ends the wait by an error.
+    ///
+    /// # Errors
+    /// That of `waiting`, or the rest cannot be read: whoever reads it says why.
+    pub(super) fn wait(&self, mut waiting: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<Arc<Rest>> {
+        let mut read = self.read.lock().map_err(|_| anyhow!("reading broke off"))?;
+        loop {
+            if let Some(rest) = read.as_ref() {
+                return Ok(Arc::clone(rest));
+            }
+            ensure!(!self.failed.load(Ordering::SeqCst), "the rest cannot be read");
+            waiting()?;
+            let waited = self.ready.wait_timeout(read, Duration::from_millis(20));
+            read = waited.map_err(|_| anyhow!("reading broke off"))?.0;
+        }
+    }
+}
+
+impl Load {
+    /// The same with sessions of an export before it that this one does not have.
+    pub(super) fn with_kept(&self, before: &[SessionRow]) -> Self {
+        let mut own: Vec<&str> = self.sessions.iter().map(|s| s.session_id.as_str()).collect();
+        own.sort_unstable();
+        let kept = before.iter().filter(|s| own.binary_search(&s.session_id.as_str()).is_err()).cloned();
+        let mut whole = self.clone();
+        whole.sessions.extend(kept);
+        whole.run.anomalies = whole.count(|s| s.label == Some(true));
+        whole
+    }
+
+    /// How many sessions are so.
+    pub(super) fn count(&self, so: impl Fn(&SessionRow) -> bool) -> i64 {
+        self.sessions.iter().filter(|s| so(s)).count() as i64
+    }
+
+    /// First and last start of a session.
+    pub(super) fn extent(&self) -> (Option<i64>, Option<i64>) {
+        let times = || self.sessions.iter().filter_map(|s| s.timestamp);
+        (times().min(), times().max())
+    }
+}
+
+/// The fold of a name that stands in a database.
+pub(super) fn fold_name(name: &str) -> Option<&'static str> {
+    Fold::parse(name).map(Fold::name)
+}
+
+/// What is needed of `scores.parquet`, in its order.
+struct Scores {
+    ids: StringChunked,
+    fold: Vec<Fold>,
+    reason: StringChunked,
+}
+
+impl Scores {
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let place = || format!("{} is no table of scores", path.display());
+        let frame = table::read_parquet(path, Some(&["session_id", "fold", "reason"]))?;
+        let text = |name: &str| -> anyhow::Result<StringChunked> {
+            Ok(frame.column(name)?.cast(&DataType::String).with_context(place)?.str()?.clone())
+        };
+        let fold = text("fold")?;
+        let fold = fold.iter().map(|name| Fold::parse(name.unwrap_or_default()).context("unknown fold"));
+        let fold = fold.collect::<anyhow::Result<_>>().with_context(place)?;
+        Ok(Self { ids: text("session_id")?, fold, reason: text("reason")? })
+    }
+}
+
+/// Joins alerts with what is told of them.
+fn told_of(
+    rows: &[SessionRow],
+    scores: Option<&Scores>,
+    told: Option<BTreeMap<String, AlertRow>>,
+) -> anyhow::Result<Vec<AlertRow>> {
+    let explained = told.is_some();
+    let mut told = told.unwrap_or_default();
+    let mut alerts = Vec::new();
+    for (session, row) in rows.iter().enumerate().filter(|(_, row)| row.is_alert) {
+        let found = told.remove(&row.session_id);
+        ensure!(
+            found.is_some() || !explained,
+            "session {} is an alert, but alerts.parquet does not have it: both must come from one run",
+            row.session_id
+        );
+        let mut alert = AlertRow { session, ..found.unwrap_or_default() };
+        if alert.reason.is_empty() {
+            alert.reason = scores.and_then(|scores| scores.reason.get(session)).unwrap_or_default().to_owned();
+        }
+        alerts.push(alert);
+    }
+    if let Some(other) = told.keys().next() {
+        anyhow::bail!("alerts.parquet has session {other}, which is no alert: both must come from one run");
+    }
+    Ok(alerts)
+}
+
+fn run(metrics: &Metrics, budget: Option<f64>) -> RunRow {
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    RunRow {
+        dataset: metrics.dataset.name.clone(),
+        source: metrics.dataset.source.name().to_owned(),
+        split: metrics.split.method.clone(),
+        lines: metrics.dataset.lines.map(count),
+        anomalies: count(metrics.dataset.anomalies),
+        objective: objective_name(metrics.threshold.objective).to_owned(),
+        threshold: metrics.threshold.value,
+        budget: budget.or_else(|| budget_of(metrics)),
+        metrics_key: metrics.key.clone(),
+    }
+}
+
+/// Alerts a day that the threshold was chosen for, where it was chosen by a budget: those that the validation fold was
+/// allowed over the time it spans.
+fn budget_of(metrics: &Metrics) -> Option<f64> {
+    let allowed = metrics.threshold.alerts_allowed?;
+    let fold = &metrics.split.validation;
+    let at = |text: &Option<String>| ensemble::time(text.as_deref().unwrap_or_default()).ok().flatten();
+    let days = (at(&fold.last)? - at(&fold.first)?) as f64 / 86_400e6;
+    (days > 0.0).then(|| allowed / days)
+}
+
+/// The name of an objective in tables.
+fn objective_name(objective: Objective) -> &'static str {
+    match objective {
+        Objective::FBeta => "f_beta",
+        Objective::FprAtTpr => "fpr_at_tpr",
+        Objective::AlertBudget => "alert_budget",
+    }
 }
 
 /// The numbers of the report, model by model; what is null is left out.
@@ -214,88 +368,24 @@ fn numbers(metrics: &Metrics) -> Vec<MetricRow> {
     rows
 }
 
-/// The artifacts of a lineage document.
-fn read_origins(path: &Path) -> anyhow::Result<Vec<OriginRow>> {
-    let text = std::fs::read(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let document: Value =
-        serde_json::from_slice(&text).with_context(|| format!("{} is no lineage document", path.display()))?;
-    let field = |node: &Value, name: &str| node[name].as_str().unwrap_or_default().to_owned();
-    let nodes = document["nodes"].as_array().map_or(&[][..], Vec::as_slice);
-    let by_id: BTreeMap<&str, &Value> = nodes.iter().filter_map(|node| Some((node["id"].as_str()?, node))).collect();
-    let mut maker: BTreeMap<&str, &Value> = BTreeMap::new();
-    for edge in document["edges"].as_array().map_or(&[][..], Vec::as_slice) {
-        if let (Some(from), Some(to)) = (edge[0].as_str(), edge[1].as_str())
-            && let Some(action) = by_id.get(from).filter(|node| node["type"] == "action")
-        {
-            maker.insert(to, action);
-        }
-    }
-    let mut rows: BTreeMap<String, OriginRow> = BTreeMap::new();
-    for node in nodes.iter().filter(|node| node["type"] == "artifact") {
-        let made_by = node["id"].as_str().and_then(|id| maker.get(id)).copied();
-        let of = |name: &str| {
-            let own = field(node, name);
-            if own.is_empty() { made_by.map_or_else(String::new, |action| field(action, name)) } else { own }
-        };
-        let row = OriginRow {
-            path: field(node, "path"),
-            digest: field(node, "digest"),
-            stage: of("stage"),
-            stage_key: of("key"),
-        };
-        rows.insert(row.path.clone(), row);
-    }
-    Ok(rows.into_values().collect())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Counts and times of each template.
-fn read_templates(templates: &Path, sessions: &Path, scores: Option<&ScoreTable>) -> anyhow::Result<Vec<TemplateRow>> {
-    let place = || format!("in {}", templates.display());
-    let mut reader = csv::Reader::from_path(templates).with_context(place)?;
-    let header = reader.headers().with_context(place)?.clone();
-    let column = |name: &str| {
-        header.iter().position(|h| h == name).with_context(|| format!("{}: no column `{name}`", templates.display()))
-    };
-    let (id, text) = (column("event_id")?, column("text")?);
-    let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record.with_context(place)?;
-        rows.push(TemplateRow {
-            event_id: record[id].to_owned(),
-            text: record[text].to_owned(),
-            events: 0,
-            sessions: 0,
-            first_seen: None,
-            last_seen: None,
-            in_training: false,
+    #[test]
+    fn whoever_waits_gets_the_rest_or_hears_that_there_is_none() {
+        let later = Later::default();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| later.wait(|| Ok(())).unwrap().hours.len());
+            later.fill(|| Ok(Rest::default())).unwrap();
+            assert_eq!(waiting.join().unwrap(), 0);
         });
+        let later = Later::default();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| later.wait(|| Ok(())).is_err());
+            assert!(later.fill(|| anyhow::bail!("no such file")).unwrap_err().to_string().contains("no such file"));
+            assert!(waiting.join().unwrap());
+        });
+        assert!(Later::default().wait(|| anyhow::bail!("interrupted")).is_err());
     }
-    let frame = table::read_parquet(sessions, Some(&["session_id", "start", "events", "gaps"]))?;
-    let (offsets, events) = table::lists::<UInt32Type>(&frame, "events")?;
-    let (_, gaps) = table::lists::<Int64Type>(&frame, "gaps")?;
-    ensure!(gaps.len() == events.len(), "{}: events and gaps differ in length", sessions.display());
-    let start =
-        frame.column("start")?.cast(&DataType::Datetime(TimeUnit::Microseconds, None))?.cast(&DataType::Int64)?;
-    let mut last_session = vec![usize::MAX; rows.len()];
-    for (session, start) in start.i64()?.iter().enumerate() {
-        let training = scores.is_some_and(|s| s.fold.get(session) == Some(&Fold::Train));
-        let mut at = start;
-        for i in offsets[session]..offsets[session + 1] {
-            at = at.map(|t| t + gaps[i] * 1000);
-            let number = events[i] as usize;
-            let row = rows.get_mut(number).with_context(|| {
-                format!("session {session} has template {number}, which {} lacks", templates.display())
-            })?;
-            row.events += 1;
-            row.in_training |= training;
-            row.first_seen = [row.first_seen, at].into_iter().flatten().min();
-            row.last_seen = row.last_seen.max(at);
-            if last_session[number] != session {
-                last_session[number] = session;
-                row.sessions += 1;
-            }
-        }
-    }
-    rows.retain(|row| row.events > 0);
-    Ok(rows)
 }

@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow};
 use chrono::DateTime;
-use postgres::{Client, NoTls};
+use postgres::Client;
 use rusqlite::{Connection, params};
 
 use super::judge::ScoreRow;
 use super::sink::{About, Sink};
-use crate::export::Address;
+use crate::export::{self, Address};
 
 /// The tables; `{…}` are types of the dialect.
 const TABLES: &str = "
@@ -46,9 +46,8 @@ pub(super) fn open(address: &Address, about: &About) -> anyhow::Result<Box<dyn S
             let lite = Lite::open(path, about).with_context(|| format!("cannot open {place}"))?;
             Box::new(Loader { base: lite, place, waiting: Vec::new(), first: 0 })
         }
-        Address::Postgres { config, schema } => {
-            let mut server =
-                Server { client: None, config: config.clone(), schema: schema.clone(), about: about.clone() };
+        Address::Postgres(server) => {
+            let mut server = Server { client: None, place: server.clone(), about: about.clone() };
             // That it cannot be reached at all is said at once.
             server.connected().with_context(|| format!("cannot reach {place}"))?;
             Box::new(Loader { base: server, place, waiting: Vec::new(), first: 0 })
@@ -157,16 +156,15 @@ impl Base for Lite {
 
 struct Server {
     client: Option<Client>,
-    config: Box<postgres::Config>,
-    schema: String,
+    place: Box<export::Server>,
     about: About,
 }
 
 impl Server {
     fn connected(&mut self) -> anyhow::Result<&mut Client> {
         if self.client.as_ref().is_none_or(Client::is_closed) {
-            let mut client = self.config.connect(NoTls)?;
-            let schema = format!("\"{}\"", self.schema.replace('"', "\"\""));
+            let mut client = export::connect(&self.place)?;
+            let schema = format!("\"{}\"", self.place.schema.replace('"', "\"\""));
             client.batch_execute(&format!("SET search_path TO {schema}"))?;
             client.batch_execute(&tables("BIGINT", "DOUBLE PRECISION", "SMALLINT", "TIMESTAMPTZ"))?;
             let About { stream, run, threshold } = &self.about;

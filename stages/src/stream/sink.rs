@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 
 use super::database;
 use super::judge::{Line, ScoreRow};
-use crate::export::{Address, VARIABLE};
+use crate::export::{Address, Place, VARIABLE};
 
 /// How rows are written into a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,10 @@ impl Target {
                 env.remove(VARIABLE);
             }
             let address = if bare { "postgresql://" } else { text };
-            return Ok(Self::Database(Database(Address::resolve(address, "public", &env)?)));
+            return Ok(Self::Database(Database(Address::resolve(
+                Place { url: address, schema: "public", password_from: None },
+                &env,
+            )?)));
         }
         let format = match Path::new(text).extension().and_then(|e| e.to_str()) {
             Some("csv") => Format::Csv,

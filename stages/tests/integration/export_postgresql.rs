@@ -28,8 +28,23 @@ fn exporting_twice_changes_nothing_and_going_back_moves_the_view() {
     let columns: Vec<&str> = statement.columns().iter().map(postgres::Column::name).collect();
     assert_eq!(columns.join(","), "session_id,timestamp,p_lgbm,z_ae,fusion_score,is_alert,label");
     assert_eq!(count(&mut client, "SELECT count(*) FROM sessions"), SESSIONS as i64);
-    let tables =
-        ["session_scores", "alerts", "metrics", "score_minutes", "score_hours", "lineage", "templates", "runs"];
+    let tables = [
+        "session_scores",
+        "alerts",
+        "alert_lines",
+        "metrics",
+        "score_minutes",
+        "score_hours",
+        "lineage",
+        "lineage_actions",
+        "lineage_edges",
+        "templates",
+        "signatures",
+        "drift",
+        "drift_measures",
+        "drift_templates",
+        "runs",
+    ];
     // Row versions show whether anything was written again.
     let state = |client: &mut Client| -> Vec<(i64, String)> {
         let of = |table: &&str| {
@@ -84,17 +99,80 @@ fn rows_equal_the_ensemble_and_rollups_equal_the_rows() {
 }
 
 #[test]
+fn alerts_come_with_reasons_lines_signatures_drift_and_lineage() {
+    let Some(server) = server() else { return };
+    let (fixture, env) = (Fixture::new(), env(&server.database()));
+    fixture.export(&json!({"alerts_per_day": 48.0}), "one", &env).unwrap();
+    let mut client = connect(&env["LOGWEIR_POSTGRES"]);
+    let alerts = count(&mut client, "SELECT count(*) FROM alerts");
+    let told = "SELECT count(*) FROM alerts WHERE reason <> '' AND signature_id <> '' AND events > 0 AND ended > \"timestamp\" - interval '1 s'";
+    assert_eq!(count(&mut client, told), alerts);
+    assert_eq!(count(&mut client, "SELECT sum(alerts)::bigint FROM signatures"), alerts);
+    assert_eq!(
+        count(&mut client, "SELECT count(*) FROM alerts WHERE type IN ('odd', 'even') AND label = 1 OR label = 0"),
+        alerts
+    );
+    // Lines: the numbering over both files, times by the gaps, the text of the template, and what stands out.
+    let wrong = "SELECT count(*) FROM alert_events e JOIN alerts a USING (action_key, session_id)
+      WHERE e.text IS NULL OR e.file NOT IN ('raw:a.log', 'raw:b.log') OR e.line < 1
+         OR e.\"timestamp\" <> a.\"timestamp\" + (e.position - 1) * interval '1500 ms'
+         OR (e.position = 1 AND (e.file, e.line) <> (a.first_file, a.first_line))
+         OR (e.position = a.events AND (e.file, e.line) <> (a.last_file, a.last_line))";
+    assert_eq!(count(&mut client, wrong), 0);
+    assert_eq!(
+        count(&mut client, "SELECT count(*) FROM alert_events"),
+        count(&mut client, "SELECT sum(events)::bigint FROM alerts")
+    );
+    assert!(count(&mut client, "SELECT count(*) FROM alert_events WHERE why IS NOT NULL") > 0);
+    assert_eq!(
+        count(
+            &mut client,
+            "SELECT count(*) FROM current_drift WHERE verdict IN ('stable', 'watch', 'refit') AND new_sessions > 0"
+        ),
+        1
+    );
+    assert!(count(&mut client, "SELECT count(*) FROM current_drift_measures") > 2);
+    assert_eq!(
+        count(&mut client, "SELECT count(*) FROM current_drift_templates WHERE change = 'new' AND event_id = 'T4'"),
+        1
+    );
+    let edges = "SELECT count(*) FROM lineage_edges e JOIN lineage l ON l.path = e.source JOIN lineage_actions a ON a.stage_key = e.target
+      WHERE a.kind = 'evaluate' AND (a.parameters::json->>'seed')::int = 42";
+    assert_eq!(count(&mut client, edges), 1);
+    assert_eq!(count(&mut client, "SELECT alert_budget::bigint FROM runs"), 48);
+}
+
+#[test]
+fn alerts_of_another_run_are_refused() {
+    let Some(server) = server() else { return };
+    let (fixture, env) = (Fixture::new(), env(&server.database()));
+    for decision in ["0", "1"] {
+        // One alert less, then one more than were explained.
+        let at = fixture.first_session(|fields| fields[5] != decision);
+        fixture.change_ensemble(|i, fields| {
+            if i == at {
+                decision.clone_into(&mut fields[5]);
+            }
+            true
+        });
+        let text = format!("{:#}", fixture.export(&json!({}), "one", &env).unwrap_err());
+        assert!(text.contains("both must come from one run"), "{text}");
+        fixture.explain();
+        fixture.export(&json!({}), decision, &env).unwrap();
+    }
+}
+
+#[test]
 fn a_failed_load_leaves_nothing_behind_not_even_tables() {
     let Some(server) = server() else { return };
     let (fixture, env) = (Fixture::new(), env(&server.database()));
     let path = fixture.dir.path().join("ensemble.csv");
     let text = std::fs::read_to_string(&path).unwrap().replace("blk_2000,", "blk_1999,");
     std::fs::write(&path, text).unwrap();
-    let made = (logweir_stages::export::kind().make)(&json!({})).unwrap();
-    let inputs = [("ensemble", "ensemble.csv"), ("metrics", "metrics.json")];
-    let error = fixture.run(made.stage.as_ref(), &inputs, &[], "one", env.clone()).unwrap_err();
+    let error = fixture.export_scores(&json!({}), "one", &env).unwrap_err();
     let text = format!("{error:#}");
-    assert!(text.contains("nothing was changed") && text.contains("duplicate key"), "{text}");
+    assert!(text.contains("nothing was changed") && text.contains("(session_id)=(blk_1999) is duplicated"), "{text}");
+    assert!(!logweir_engine::error::Environment::is_cause_of(&error), "{text}");
     let mut client = connect(&env["LOGWEIR_POSTGRES"]);
     assert_eq!(count(&mut client, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), 0);
     assert!(!is_current(&json!({}), "one", &env).unwrap());

@@ -42,6 +42,19 @@ fn loads_everything_once_and_going_back_only_changes_what_is_current() {
         1
     );
 
+    assert_eq!(
+        count(&database, "SELECT count(*) FROM alert_events WHERE text IS NOT NULL AND file LIKE 'raw:%' AND line > 0"),
+        count(&database, "SELECT sum(events) FROM alerts")
+    );
+    let times = "SELECT count(*) FROM alert_events e JOIN alerts a USING (action_key, session_id)
+      WHERE e.position = 2 AND julianday(e.\"timestamp\") - julianday(a.\"timestamp\") NOT BETWEEN 1.499 / 86400 AND 1.501 / 86400";
+    assert_eq!(count(&database, times), 0);
+    assert_eq!(count(&database, "SELECT count(*) FROM current_drift"), 1);
+    assert_eq!(
+        count(&database, "SELECT sum(alerts) FROM current_signatures"),
+        count(&database, "SELECT count(*) FROM alerts")
+    );
+
     // The same again: nothing changes, not even the file's change counter.
     let changes = |c: &Connection| count(c, "SELECT count(*) + 1000 * max(number) FROM runs");
     let before = changes(&database);
@@ -96,9 +109,7 @@ fn a_failed_load_leaves_the_export_before_it() {
     let path = fixture.dir.path().join("ensemble.csv");
     let text = std::fs::read_to_string(&path).unwrap().replace("blk_2000,", "blk_1999,");
     std::fs::write(&path, text).unwrap();
-    let made = (logweir_stages::export::kind().make)(&params).unwrap();
-    let inputs = [("ensemble", "ensemble.csv"), ("metrics", "metrics.json")];
-    let error = fixture.run(made.stage.as_ref(), &inputs, &[], "two", none.clone()).unwrap_err();
+    let error = fixture.export_scores(&params, "two", &none).unwrap_err();
     assert!(format!("{error:#}").contains("blk_1999"), "{error:#}");
     assert!(is_current(&params, "one", &none).unwrap());
     let database = Connection::open(fixture.dir.path().join("sub/scores.sqlite")).unwrap();

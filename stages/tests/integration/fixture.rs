@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 
 /// Sessions in the fixture.
 pub(crate) const SESSIONS: usize = 3000;
+/// What `sessionize` says of the logs: two files.
+const SUMMARY: &str = r#"{"simulated": false, "lines": 6200, "rejected": 0, "lines_without_session": 0, "sessions": 3000, "short_sessions": 0,
+  "events": 6200, "censored": 0, "steps_back": 0, "first": null, "last": null, "files": [{"path": "raw:a.log", "first_line": 1}, {"path": "raw:b.log", "first_line": 3001}]}"#;
 /// Start of the first one: 2026-01-01 00:00:00 UTC, microseconds.
 pub(crate) const START: i64 = 1_767_225_600_000_000;
 /// From the first session to the end, seconds.
@@ -37,8 +40,24 @@ impl Fixture {
         Self::with_shift(0.0)
     }
 
-    /// The same with all fused scores moved a little: another run of the same data.
+    /// The same with all fused scores moved a little: another run of the same data. Each is made once and copied from then on.
     pub(crate) fn with_shift(shift: f64) -> Self {
+        static MADE: Mutex<BTreeMap<u64, PathBuf>> = Mutex::new(BTreeMap::new());
+        let mut made = MADE.lock().unwrap();
+        let from = made.entry(shift.to_bits()).or_insert_with(|| {
+            let dir = Self::make(shift).dir.keep();
+            crate::server::after_this_process(&format!("rm -rf '{}'", dir.display()));
+            dir
+        });
+        let dir = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+        }
+        Self { dir }
+    }
+
+    fn make(shift: f64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let label: Vec<bool> = (0..SESSIONS).map(|i| noise(i, 1) < 0.05).collect();
@@ -98,11 +117,15 @@ impl Fixture {
                 Some(*sum)
             }))
             .collect();
+        let lines: Vec<u64> = (1..=offsets[SESSIONS] as u64).collect();
         let mut sessions = DataFrame::new_infer_height(vec![
             Column::new("session_id".into(), &ids),
             time("start"),
+            time("end"),
+            Column::new("censored".into(), vec![false; SESSIONS]),
             logweir_stages::support::table::list_column::<UInt32Type>("events", &offsets, &events.concat()),
             logweir_stages::support::table::list_column::<Int64Type>("gaps", &offsets, &gaps.concat()),
+            logweir_stages::support::table::list_column::<UInt64Type>("lines", &offsets, &lines),
         ])
         .unwrap();
         write(&at("sessions.parquet"), &mut sessions);
@@ -111,13 +134,20 @@ impl Fixture {
             "event_id,number,count,text\nT1,0,1,Receiving block <id>\nT2,1,1,\"Deleting, block\"\nT3,2,1,exception\nT4,3,1,late\n",
         )
         .unwrap();
-        std::fs::write(at("sessions.json"), r#"{"simulated": false, "lines": 6200, "rejected": 0}"#).unwrap();
+        std::fs::write(at("sessions.json"), SUMMARY).unwrap();
+        let mut split = DataFrame::new_infer_height(vec![
+            Column::new("session_id".into(), &ids),
+            Column::new("fold".into(), &fold),
+            Column::new("block".into(), vec![0u32; SESSIONS]),
+        ])
+        .unwrap();
+        write(&at("split.parquet"), &mut split);
         let mut types = String::from("session_id,type\n");
         (0..SESSIONS).filter(|&i| label[i]).for_each(|i| types += &format!("blk_{i},{}\n", ["odd", "even"][i % 2]));
         std::fs::write(at("types.csv"), types).unwrap();
         let origin = json!({"target": "reports/metrics.json", "value": null, "nodes": [
             {"id": "a1", "type": "artifact", "path": "data/processed/scores.parquet", "digest": "d1"},
-            {"id": "x1", "type": "action", "stage": "evaluate", "key": "k1", "params": {"seed": 42}},
+            {"id": "x1", "type": "action", "stage": "evaluate", "key": "k1", "action": "evaluate", "params": {"seed": 42}},
             {"id": "a2", "type": "artifact", "path": "reports/metrics.json", "digest": "d2"},
             {"id": "a0", "type": "artifact", "path": "raw:HDFS.log", "digest": "d0"}
         ], "edges": [["a1", "x1"], ["x1", "a2"]]});
@@ -139,7 +169,66 @@ impl Fixture {
             ("ensemble", "ensemble.csv"),
         ];
         fixture.run(made.stage.as_ref(), &inputs, &outputs, "evaluate", BTreeMap::new()).unwrap();
+        fixture.explain();
+        let made = (logweir_stages::drift::kind().make)(&json!({})).unwrap();
+        let inputs = [
+            ("sessions", "sessions.parquet"),
+            ("templates", "templates.csv"),
+            ("summary", "sessions.json"),
+            ("split", "split.parquet"),
+            ("scores", "scores.parquet"),
+        ];
+        let outputs = [("drift", "drift.json"), ("plot", "drift.png")];
+        fixture.run(made.stage.as_ref(), &inputs, &outputs, "drift", BTreeMap::new()).unwrap();
         fixture
+    }
+
+    /// Explains the alerts of the ensemble, by what is known without models.
+    pub(crate) fn explain(&self) {
+        let made = (logweir_stages::explain::kind().make)(&json!({})).unwrap();
+        let inputs = [
+            ("scores", "scores.parquet"),
+            ("ensemble", "ensemble.csv"),
+            ("sessions", "sessions.parquet"),
+            ("templates", "templates.csv"),
+            ("summary", "sessions.json"),
+            ("types", "types.csv"),
+        ];
+        let outputs = [("alerts", "alerts.parquet"), ("summary", "alerts.json")];
+        self.run(made.stage.as_ref(), &inputs, &outputs, "explain", BTreeMap::new()).unwrap();
+    }
+
+    /// Changes rows of the ensemble, by number and columns; those that it says no to are left out.
+    pub(crate) fn change_ensemble(&self, mut change: impl FnMut(usize, &mut Vec<String>) -> bool) {
+        let path = self.dir.path().join("ensemble.csv");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut lines = text.lines();
+        let mut out = vec![lines.next().unwrap().to_owned()];
+        for (i, line) in lines.enumerate() {
+            let mut fields: Vec<String> = line.split(',').map(str::to_owned).collect();
+            if change(i, &mut fields) {
+                out.push(fields.join(","));
+            }
+        }
+        std::fs::write(&path, out.join("\n") + "\n").unwrap();
+    }
+
+    /// Number of the first session of the ensemble that is so.
+    pub(crate) fn first_session(&self, so: impl Fn(&[String]) -> bool) -> usize {
+        let text = std::fs::read_to_string(self.dir.path().join("ensemble.csv")).unwrap();
+        text.lines().skip(1).position(|line| so(&line.split(',').map(str::to_owned).collect::<Vec<_>>())).unwrap()
+    }
+
+    /// Exports scores and metrics without the rest.
+    pub(crate) fn export_scores(
+        &self,
+        params: &Value,
+        name: &str,
+        env: &BTreeMap<String, String>,
+    ) -> anyhow::Result<Vec<StageMessage>> {
+        let made = (logweir_stages::export::kind().make)(params).unwrap();
+        let inputs = [("ensemble", "ensemble.csv"), ("metrics", "metrics.json")];
+        self.run(made.stage.as_ref(), &inputs, &[], name, env.clone())
     }
 
     /// Runs a stage in this folder under the key of `name`; returns what it told the user.
@@ -183,6 +272,10 @@ impl Fixture {
             ("scores", "scores.parquet"),
             ("templates", "templates.csv"),
             ("sessions", "sessions.parquet"),
+            ("summary", "sessions.json"),
+            ("alerts", "alerts.parquet"),
+            ("signatures", "alerts.json"),
+            ("drift", "drift.json"),
             ("origin", "origin.json"),
         ];
         let made = (logweir_stages::export::kind().make)(params).unwrap();

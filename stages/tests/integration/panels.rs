@@ -10,10 +10,10 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use crate::export_postgresql::env;
-use crate::fixture::{Fixture, SPAN, START};
+use crate::fixture::{Fixture, SESSIONS, SPAN, START};
 use crate::server::{connect, server};
 
-fn provisioning(name: &str) -> PathBuf {
+pub(crate) fn provisioning(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../provisioning").join(name)
 }
 
@@ -135,6 +135,33 @@ fn panels(list: &[Value]) -> Vec<&Value> {
     list.iter().chain(nested).collect()
 }
 
+/// The shipped dashboards by file name.
+fn dashboards() -> Vec<(String, Value)> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(provisioning("dashboards")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "json") {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            all.push((name, serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap()));
+        }
+    }
+    all.sort_by(|a: &(String, Value), b| a.0.cmp(&b.0));
+    assert!(all.len() >= 6, "only {} dashboards were found", all.len());
+    all
+}
+
+/// Panels with their queries, all macros and variables filled in.
+fn queries(dashboard: &Value, variables: &BTreeMap<String, Vec<String>>, range: Range) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for panel in panels(dashboard["panels"].as_array().unwrap()) {
+        for target in panel["targets"].as_array().unwrap_or(&Vec::new()) {
+            let sql = expand(target["rawSql"].as_str().unwrap(), variables, range);
+            all.push((panel["title"].as_str().unwrap().to_owned(), sql));
+        }
+    }
+    all
+}
+
 /// Runs everything a dashboard asks for; returns what went wrong.
 fn check(dashboard: &Value, client: &mut Client, range: Range) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -195,16 +222,12 @@ fn every_panel_and_variable_answers_as_the_read_only_role() {
     client.batch_execute("SET default_transaction_read_only = on; SET statement_timeout = '10s'").unwrap();
     let range = Range { from: START / 1_000_000, to: START / 1_000_000 + SPAN };
     let mut count = 0;
-    for entry in std::fs::read_dir(provisioning("dashboards")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|e| e == "json") {
-            let dashboard: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-            let wrong = check(&dashboard, &mut client, range);
-            assert!(wrong.is_empty(), "{}: {wrong:#?}", path.display());
-            count += panels(dashboard["panels"].as_array().unwrap()).len();
-        }
+    for (name, dashboard) in dashboards() {
+        let wrong = check(&dashboard, &mut client, range);
+        assert!(wrong.is_empty(), "{name}: {wrong:#?}");
+        count += panels(dashboard["panels"].as_array().unwrap()).len();
     }
-    assert!(count >= 12, "only {count} panels were found");
+    assert!(count >= 30, "only {count} panels were found");
     if role {
         let refused = client.batch_execute("SET transaction_read_only = off; DELETE FROM runs").unwrap_err();
         assert!(refused.as_db_error().unwrap().message().contains("permission denied"), "{refused:?}");
@@ -244,23 +267,148 @@ fn macros_expand_as_in_grafana() {
 }
 
 #[test]
-fn the_shipped_dashboard_names_its_data_source_and_places_panels_without_overlap() {
-    let text = std::fs::read(provisioning("dashboards/logweir.json")).unwrap();
-    let dashboard: Value = serde_json::from_slice(&text).unwrap();
+fn shipped_dashboards_name_their_data_source_link_to_each_other_and_place_panels_without_overlap() {
     let source = std::fs::read_to_string(provisioning("datasources/logweir.yaml")).unwrap();
     assert!(source.contains("uid: logweir"));
-    let list = panels(dashboard["panels"].as_array().unwrap());
-    let mut taken = std::collections::BTreeSet::new();
-    for panel in &list {
-        assert_eq!(panel["datasource"]["uid"], "logweir");
-        let at = |name: &str| panel["gridPos"][name].as_i64().unwrap();
-        assert!(at("x") + at("w") <= 24);
-        for x in at("x")..at("x") + at("w") {
-            for y in at("y")..at("y") + at("h") {
-                assert!(taken.insert((x, y)), "panel {} overlaps another", panel["title"]);
+    let all = dashboards();
+    let uids: Vec<&str> = all.iter().map(|(_, dashboard)| dashboard["uid"].as_str().unwrap()).collect();
+    let link = Regex::new(r"/d/([a-z-]+)").unwrap();
+    for (name, dashboard) in &all {
+        assert_eq!(*name, format!("{}.json", dashboard["uid"].as_str().unwrap()));
+        let list = panels(dashboard["panels"].as_array().unwrap());
+        let mut taken = std::collections::BTreeSet::new();
+        for panel in &list {
+            assert_eq!(panel["datasource"]["uid"], "logweir");
+            let at = |name: &str| panel["gridPos"][name].as_i64().unwrap();
+            assert!(at("x") + at("w") <= 24);
+            for x in at("x")..at("x") + at("w") {
+                for y in at("y")..at("y") + at("h") {
+                    assert!(taken.insert((x, y)), "{name}: panel {} overlaps another", panel["title"]);
+                }
             }
         }
+        let ids: std::collections::BTreeSet<_> = list.iter().map(|p| p["id"].as_i64()).collect();
+        assert_eq!(ids.len(), list.len());
+        for found in link.captures_iter(&dashboard.to_string()) {
+            assert!(uids.contains(&&found[1]), "{name}: no dashboard {}", &found[1]);
+        }
     }
-    let ids: std::collections::BTreeSet<_> = list.iter().map(|p| p["id"].as_i64()).collect();
-    assert_eq!(ids.len(), list.len());
+}
+
+/// Panels that pick few rows of large tables: dashboard, panel, and the index that must be used.
+const SELECTIVE: [(&str, &str, &str); 6] = [
+    ("logweir-session.json", "Session", "session_scores_2_pkey"),
+    ("logweir-session.json", "Why", "alerts_pkey"),
+    ("logweir-session.json", "Lines", "alert_lines_pkey"),
+    ("logweir-session.json", "Alike alerts", "alerts_by_signature"),
+    ("logweir-alerts.json", "Alerts", "alerts_by_"),
+    ("logweir.json", "Highest scores", "alerts_by_"),
+];
+
+#[test]
+fn selective_panels_use_indexes_and_panels_over_the_whole_range_read_rollups() {
+    let Some(server) = server() else { return };
+    let env = env(&server.database());
+    Fixture::with_shift(0.03).export(&json!({}), "older", &env).unwrap();
+    Fixture::new().export(&json!({}), "newer", &env).unwrap();
+    let mut client = connect(&env["LOGWEIR_POSTGRES"]);
+    let run: String = client.query_one("SELECT action_key FROM runs WHERE is_current = 1", &[]).unwrap().get(0);
+    // As many alerts as a large export has, over the year before, so that reading all of them would be wrong.
+    client
+        .batch_execute(&format!(
+            "INSERT INTO alerts (action_key, session_id, \"timestamp\", fusion_score, reason, signature_id)
+               SELECT '{run}', 'more_' || i, '2025-01-01'::timestamptz + i * interval '10 minutes', i / 100000.0, 'x', 'sig_' || i % 500
+               FROM generate_series(1, 50000) i;
+             INSERT INTO alert_lines SELECT '{run}', 'more_' || i, '[]' FROM generate_series(1, 50000) i;
+             ANALYZE"
+        ))
+        .unwrap();
+    let session: String =
+        client.query_one("SELECT session_id FROM current_alerts WHERE events > 0 LIMIT 1", &[]).unwrap().get(0);
+    let variables = BTreeMap::from([("run".to_owned(), vec![run]), ("session".to_owned(), vec![session])]);
+    let range = Range { from: START / 1_000_000, to: START / 1_000_000 + SPAN };
+    let mut seen = std::collections::BTreeSet::new();
+    for (name, dashboard) in dashboards() {
+        for (title, sql) in queries(&dashboard, &variables, range) {
+            let (_, plan) = rows(&mut client, &format!("EXPLAIN {sql}")).unwrap();
+            let plan: Vec<String> = plan.into_iter().flatten().flatten().collect();
+            let plan = plan.join("\n");
+            let whole = "Seq Scan on session_scores";
+            assert!(!plan.contains(whole), "{name}, {title} reads all sessions:\n{sql}\n{plan}");
+            if let Some((_, _, index)) = SELECTIVE.iter().find(|(board, panel, _)| *board == name && *panel == title) {
+                assert!(plan.contains(index), "{name}, {title} does not use {index}:\n{sql}\n{plan}");
+                assert!(!plan.contains("Seq Scan on alert"), "{name}, {title} reads a whole table:\n{sql}\n{plan}");
+                seen.insert(title);
+            }
+        }
+        // Only the dashboard of one session may ask for sessions at all.
+        let asks = dashboard.to_string().contains("session_scores");
+        assert_eq!(asks, name == "logweir-session.json", "{name}");
+    }
+    assert_eq!(seen.len(), SELECTIVE.len(), "{seen:?}");
+    // The view of the current export looks into its own partition only.
+    let (_, plan) = rows(&mut client, "EXPLAIN (ANALYZE, COSTS OFF) SELECT count(*) FROM sessions").unwrap();
+    let plan: Vec<String> = plan.into_iter().flatten().flatten().collect();
+    let read: Vec<&String> = plan.iter().filter(|line| line.contains("on session_scores_1")).collect();
+    assert!(read.iter().all(|line| line.contains("never executed")), "{plan:#?}");
+}
+
+#[test]
+fn long_ranges_are_read_by_the_hour() {
+    let Some(server) = server() else { return };
+    let env = env(&server.database());
+    Fixture::new().export(&json!({}), "one", &env).unwrap();
+    let mut client = connect(&env["LOGWEIR_POSTGRES"]);
+    let run: String = client.query_one("SELECT action_key FROM runs", &[]).unwrap().get(0);
+    let variables = BTreeMap::from([("run".to_owned(), vec![run])]);
+    let (_, overview) = dashboards().into_iter().find(|(name, _)| name == "logweir.json").unwrap();
+    for (days, expected) in [(1, SPAN / 60), (30, SPAN / 3600)] {
+        let range = Range { from: START / 1_000_000, to: START / 1_000_000 + days * 86_400 };
+        let all = queries(&overview, &variables, range);
+        let (_, sql) = all.iter().find(|(title, _)| title == "Score over time").unwrap();
+        assert_eq!(rows(&mut client, sql).unwrap().1.len() as i64, expected, "{days} days");
+    }
+}
+
+#[test]
+fn dashboards_open_on_the_range_of_the_current_export() {
+    let Some(server) = server() else { return };
+    let dsn = server.database();
+    let out = tempfile::tempdir().unwrap();
+    let copy = || {
+        // The script asks psql, which knows a database by variables.
+        let variables = dsn.split(' ').map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap();
+            (format!("PG{}", if name == "dbname" { "DATABASE".to_owned() } else { name.to_uppercase() }), value)
+        });
+        let script = std::process::Command::new("bash")
+            .arg(provisioning("range.sh"))
+            .arg(provisioning("dashboards"))
+            .arg(out.path())
+            .envs(variables)
+            .output()
+            .unwrap();
+        assert!(script.status.success(), "{}", String::from_utf8_lossy(&script.stderr));
+    };
+    let time = |name: &str| -> Value {
+        let text = std::fs::read(out.path().join(name)).unwrap();
+        serde_json::from_slice::<Value>(&text).unwrap()["time"].clone()
+    };
+    copy();
+    for (name, dashboard) in dashboards() {
+        assert_eq!(time(&name), dashboard["time"], "{name} before there is an export");
+    }
+    Fixture::new().export(&json!({}), "one", &env(&dsn)).unwrap();
+    if std::process::Command::new("psql").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: no psql on this machine");
+        return;
+    }
+    copy();
+    let last = iso(START / 1_000_000 + SPAN * (SESSIONS as i64 - 1) / SESSIONS as i64 + 60).replace('Z', ".000Z");
+    for (name, mut dashboard) in dashboards() {
+        assert_eq!(time(&name), json!({"from": "2026-01-01T00:00:00.000Z", "to": last}), "{name}");
+        dashboard["time"] = time(&name);
+        let copied: Value = serde_json::from_slice(&std::fs::read(out.path().join(&name)).unwrap()).unwrap();
+        assert_eq!(copied, dashboard, "{name}: nothing else may change");
+    }
 }
