@@ -202,8 +202,7 @@ impl Dispatcher {
             loop {
                 let explained = explainer.as_ref().and_then(|explainer| {
                     let differences = explainer.differences(&alert.session);
-                    let all = differences.as_ref().map(|all| (all, 0));
-                    Some(explainer.explain(&alert.session, all, &BTreeMap::new()).ok()?.pop()?.1)
+                    Some(explainer.explain(&alert.session, differences.as_ref(), &BTreeMap::new()).ok()?.pop()?.1)
                 });
                 self.decide(&alert, explained.unwrap_or_default());
                 match alerts.recv() {

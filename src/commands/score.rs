@@ -69,7 +69,9 @@ pub(super) fn score(global: &Global, args: &ScoreArgs, screen: &Screen) -> Outco
     let hooks = hooks.context("cannot begin to send alerts").map_err(Failure::environment)?;
     let work = Work { asked: &asked, engine: &engine, detail: &detail, parts: &parts, loaded: &loaded, screen };
     let teller = hooks.as_ref().and_then(Hooks::teller);
-    let told = if args.follow { work.follow(teller) } else { work.batch(teller) };
+    let told = if args.follow { work.follow(teller.as_ref()) } else { work.batch(teller.as_ref()) };
+    // No more alerts: hooks may end.
+    drop(teller);
     let (sent, unsent) = hooks.map(Hooks::finish).unzip();
     let mut told = told?;
     told.warnings.extend(unsent.into_iter().flatten());
@@ -222,7 +224,7 @@ impl Work<'_> {
     }
 
     /// Scores what there is.
-    fn batch(&self, teller: Option<Teller>) -> Result<Told, Failure> {
+    fn batch(&self, teller: Option<&Teller>) -> Result<Told, Failure> {
         let Self { asked, loaded, .. } = self;
         let stream = self.batch_id().map_err(Failure::environment)?;
         let about = About { stream: stream.clone(), run: self.detail.info.run.clone(), threshold: loaded.threshold };
@@ -231,7 +233,7 @@ impl Work<'_> {
         let threads = asked.args.jobs.map_or(0, std::num::NonZero::get);
         let scored = in_pool(threads, || {
             let mut news = |news: News<'_>| {
-                if let (News::Alert(alert), Some(teller)) = (news, &teller) {
+                if let (News::Alert(alert), Some(teller)) = (news, teller) {
                     teller.tell(alert);
                 }
             };
@@ -265,7 +267,7 @@ impl Work<'_> {
     }
 
     /// Scores what comes.
-    fn follow(&self, teller: Option<Teller>) -> Result<Told, Failure> {
+    fn follow(&self, teller: Option<&Teller>) -> Result<Told, Failure> {
         let Self { asked, loaded, screen, .. } = self;
         let log = &asked.logs[0];
         let run = self.detail.info.run.clone();
@@ -343,7 +345,7 @@ impl Work<'_> {
             follower.follow(stop, &mut |news| match news {
                 News::Note(note) if !quiet => to_stderr(&format!("{} {note}\n", say.err.yellow("warning:"))),
                 News::Alert(alert) => {
-                    if let Some(teller) = &teller {
+                    if let Some(teller) = teller {
                         teller.tell(alert);
                     }
                 }

@@ -25,7 +25,7 @@ pub(crate) struct Server {
     /// Hosts, user, password (which it never shows), database, limits.
     pub config: postgres::Config,
     /// How the connection is protected.
-    pub tls: tls::Options,
+    pub(super) tls: tls::Options,
     /// Schema of the tables.
     pub schema: String,
     /// How long the server may be silent before it counts as dead.

@@ -171,7 +171,7 @@ mod tests {
         );
         let many: String = (0..200_000).map(|i| format!("blk_{i},,,,0.25,0,\n")).collect();
         let bytes = many.as_bytes();
-        assert!(pieces(bytes).len() > 0 && pieces(bytes).concat() == bytes);
+        assert!(!pieces(bytes).is_empty() && pieces(bytes).concat() == bytes);
         let all = of_bytes(format!("{HEADER}{many}{many}").as_bytes()).unwrap();
         assert_eq!((all.len(), all[399_999].session_id.as_str()), (400_000, "blk_199999"));
     }

@@ -179,8 +179,7 @@ impl Stream {
             row.session_id = done.id;
             row.state = done.why;
             if alerts && row.is_alert && !before {
-                let mut session = Chosen::default();
-                session.traces = one(&traces, number, &row.session_id);
+                let session = Chosen { traces: one(&traces, number, &row.session_id), ..Chosen::default() };
                 judged.alerts.push(Alert { row: row.clone(), session, templates: Arc::clone(&numbered) });
             }
             judged.rows.push(row);
@@ -237,5 +236,6 @@ fn one(traces: &Traces, row: usize, id: &str) -> Traces {
         censored: vec![traces.censored[row]],
         until: vec![traces.until[row]],
         weights: Vec::new(),
+        values: crate::support::traces::Values::default(),
     }
 }

@@ -12,7 +12,7 @@ fn rows(from: usize, to: usize) -> Vec<ScoreRow> {
     let row = |n: usize| ScoreRow {
         session_id: format!("s{n}"),
         start: 1_226_262_930_250_000 + n as i64,
-        p_lgbm: (n % 2 == 0).then_some(0.1 + n as f64),
+        p_lgbm: n.is_multiple_of(2).then_some(0.1 + n as f64),
         z_ae: Some(1.0 / 3.0),
         fusion_score: 1.0 / (1.0 + n as f64),
         is_alert: n == 0,
