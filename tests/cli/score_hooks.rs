@@ -91,8 +91,9 @@ fn alerts_are_as_alertmanager_takes_them_and_alike_ones_are_sent_once() {
         assert!(alert["annotations"].as_object().unwrap().values().all(Value::is_string));
         assert!(alert["startsAt"].as_str().unwrap().ends_with('Z'));
         assert!(!alert["annotations"]["summary"].as_str().unwrap().is_empty());
-        let row = scores.lines().find(|l| l.starts_with(alert["annotations"]["session"].as_str().unwrap())).unwrap();
-        assert_eq!(row.split(',').nth(5), Some("1"));
+        // A session that goes on after it was silent is there twice.
+        let mut rows = scores.lines().filter(|l| l.starts_with(alert["annotations"]["session"].as_str().unwrap()));
+        assert!(rows.any(|row| row.split(',').nth(5) == Some("1")), "{alert}");
         assert!(signatures.insert(alert["labels"]["signature"].to_string()), "{alert} was sent twice");
     }
     let count = |name: &str| told["hooks"][name].as_u64().unwrap();
