@@ -44,10 +44,12 @@ impl Stream {
     fn sweep(&mut self, clock: i64) {
         let Some(Cut::Window { length, step }) = self.cut else { return };
         let open_from = ((clock - length).div_euclid(step) + 1) * step;
+        // Of the windows that are over, the last one ends here.
+        let over = open_from - step + length;
         let mut due: Vec<(Vec<u8>, Place)> = Vec::new();
         for place in self.open.all(Queue::Open).chain(self.open.all(Queue::Closing)) {
             let session = self.open.at(place);
-            if session.events.iter().any(|(time, _)| *time < open_from) {
+            if session.events.iter().any(|(time, _)| *time < over) {
                 due.push((session.key.clone(), place));
             }
         }
