@@ -2,9 +2,9 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`forms`] | the template of a message, by the rules of a trained run |
-//! | [`open`] | sessions that are open, in the order in which they were last active |
-//! | [`ends`] | how sessions end |
+//! | `forms` | the template of a message, by the rules of a trained run |
+//! | `open` | sessions that are open, in the order in which they were last active |
+//! | `ends` | how sessions end |
 //! | [`judge`] | scores of sessions, by the models of a run |
 //! | [`sink`], [`database`] | where rows go: CSV, JSON lines, SQLite, PostgreSQL |
 //! | [`tail`] | a log that grows and is rotated |
