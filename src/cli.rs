@@ -587,7 +587,7 @@ pub(crate) struct ExplainArgs {
 /// `serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Where to listen; beyond this machine (not 127.0.0.1, [::1] or localhost) a token is asked for
+    /// Where to listen; beyond this machine (not 127.0.0.1, ::1 or localhost) a token is asked for
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8787")]
     pub(crate) addr: String,
 }
